@@ -1,0 +1,1 @@
+"""Classes registered in mmpretrain's ``MODELS``. Segmentors live in mmseg's registry, apart."""
