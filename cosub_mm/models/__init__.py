@@ -1,1 +1,5 @@
 """Classes registered in mmpretrain's ``MODELS``. Segmentors live in mmseg's registry, apart."""
+
+from . import backbones
+
+__all__ = ['backbones']

@@ -1,1 +1,3 @@
+from .cosub_vit import CosubViT
 
+__all__ = ['CosubViT']

@@ -1,1 +1,3 @@
+from .cosub import CosubClassifier
 
+__all__ = ['CosubClassifier']
