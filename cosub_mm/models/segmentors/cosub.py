@@ -1,0 +1,168 @@
+"""Submodel co-training of a segmentation network."""
+
+import torch
+from mmseg.models import EncoderDecoder, accuracy
+from mmseg.models.losses import CrossEntropyLoss
+from mmseg.models.utils import resize
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from cosub_mm.stochastic_depth import apply_stochastic_depth, max_drop_rate
+
+from .losses import check_lam, cosub_pixel_loss
+
+__all__ = ['CosubSegmentor']
+
+
+@MODELS.register_module()
+class CosubSegmentor(EncoderDecoder):
+    """An ``EncoderDecoder`` trained by cosub on the segmentation loss itself.
+
+    The paper pre-trains with cosub and fine-tunes UperNet without it; this goes beyond. Each batch
+    goes through the network ``num_submodels`` times at once, stochastic depth draws another
+    submodel for every copy of an image, and each submodel learns every pixel from the label and
+    from the others' predictions. Auxiliary heads learn from the label alone. Prediction and
+    state_dict are EncoderDecoder's own, so that checkpoints load either way and changing
+    ``model.type`` and giving ``drop_path_rate`` is all that a config needs.
+
+    Args:
+        backbone: as in EncoderDecoder.
+        decode_head: any head of mmseg whose output is one score a class and pixel. Its loss must
+            be a plain softmax CrossEntropyLoss, whose formula and ``loss_weight`` are kept.
+        num_submodels: copies of each image, at least 2 (the paper's number).
+        lam: weight of the label loss in eq. 1 (.5 in the paper, Table 5, for classification).
+        drop_path_rate: stochastic depth rate of every block of the backbone, in [0, 1); None keeps
+            the rates that the backbone was built with.
+        implementation: how blocks are dropped, ``'auto'``, ``'subset'`` or ``'mask'``; see
+            :func:`cosub_mm.stochastic_depth.apply_stochastic_depth`.
+        **kwargs: neck, auxiliary_head, train_cfg, test_cfg, ... of EncoderDecoder.
+
+    Raises:
+        ValueError: an argument outside its range, a head whose loss is of another kind, or no
+            stochastic depth anywhere, which would make all copies equal.
+
+    Example:
+        >>> model = dict(
+        ...     type='CosubSegmentor',
+        ...     backbone=dict(type='ResNetV1c', depth=50, out_indices=(0, 1, 2, 3)),
+        ...     decode_head=dict(
+        ...         type='FCNHead', in_channels=2048, channels=512, num_classes=150, in_index=3
+        ...     ),
+        ...     test_cfg=dict(mode='whole'),
+        ...     drop_path_rate=0.1,
+        ... )
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        decode_head: dict,
+        *args,
+        num_submodels: int = 2,
+        lam: float = 0.5,
+        drop_path_rate: float | None = None,
+        implementation: str = 'auto',
+        **kwargs,
+    ) -> None:
+        check_lam(lam)
+        if not isinstance(num_submodels, int) or num_submodels < 2:
+            raise ValueError(f'num_submodels={num_submodels} must be an integer of at least 2.')
+        super().__init__(backbone, decode_head, *args, **kwargs)
+        self.num_submodels = num_submodels
+        self.lam = lam
+        self._check_head_loss()
+        self._check_drop_rate(drop_path_rate)
+        apply_stochastic_depth(self.backbone, drop_path_rate, implementation=implementation)
+
+    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+        """Losses of one training step.
+
+        Args:
+            inputs: augmented images, (batch, channels, height, width).
+            data_samples: their masks, ``gt_sem_seg`` of (1, height, width).
+
+        Returns:
+            ``decode.loss_label`` and ``decode.loss_cosub``, whose sum is eq. 2 times the head's
+            ``loss_weight``; ``decode.acc_seg``, the pixel accuracy in per cent;
+            ``decode.agreement``, the share of labelled pixels for which two submodels agree; and
+            the losses of the auxiliary heads.
+        """
+        feats = self.extract_feat(inputs.repeat(self.num_submodels, 1, 1, 1))
+        losses = self._decode_head_losses(feats, data_samples)
+        if self.with_auxiliary_head:
+            copies = list(data_samples) * self.num_submodels
+            losses.update(self._auxiliary_head_forward_train(feats, copies))
+        return losses
+
+    def _decode_head_losses(self, feats: list[Tensor], data_samples: list) -> dict[str, Tensor]:
+        head = self.decode_head
+        target = torch.stack([sample.gt_sem_seg.data for sample in data_samples]).squeeze(1).long()
+        logits = self._upsampled_logits(feats, target.shape[-2:])
+        submodels = logits.unflatten(0, (self.num_submodels, len(target)))
+        losses = cosub_pixel_loss(submodels, target, self.lam, head.ignore_index)
+        weight = self._head_loss().loss_weight
+        copies = target.repeat(self.num_submodels, 1, 1)
+        return {
+            'decode.loss_label': weight * losses['loss_label'],
+            'decode.loss_cosub': weight * losses['loss_cosub'],
+            'decode.acc_seg': accuracy(logits.detach(), copies, ignore_index=head.ignore_index),
+            'decode.agreement': pixel_agreement(submodels, target != head.ignore_index),
+        }
+
+    def _upsampled_logits(self, feats: list[Tensor], size: tuple[int, int]) -> Tensor:
+        logits = self.decode_head(feats)
+        if not isinstance(logits, Tensor) or logits.dim() != 4:
+            raise TypeError(
+                f'{type(self.decode_head).__name__} does not return one score a class and pixel, '
+                f'(batch, classes, height, width); CosubSegmentor needs a head that does, e.g. '
+                f'UPerHead, DepthwiseSeparableASPPHead or SegmenterMaskTransformerHead.'
+            )
+        return resize(logits, size=size, mode='bilinear', align_corners=self.align_corners)
+
+    def _head_loss(self) -> nn.Module:
+        loss = self.decode_head.loss_decode
+        return loss[0] if isinstance(loss, nn.ModuleList) and len(loss) == 1 else loss
+
+    def _check_head_loss(self) -> None:
+        """The formula replaces the head's loss, so the two must be the same for one submodel."""
+        head, loss = self.decode_head, self._head_loss()
+        plain = isinstance(loss, CrossEntropyLoss) and not (loss.use_sigmoid or loss.use_mask)
+        weighted = getattr(loss, 'class_weight', None) is not None
+        if not plain or weighted or head.sampler is not None:
+            raise ValueError(
+                f'CosubSegmentor co-trains on softmax cross-entropy; the loss of '
+                f'{type(head).__name__} is {type(loss).__name__} with sigmoid, masks, class '
+                f'weights, a pixel sampler, or several terms. Use '
+                f"loss_decode=dict(type='CrossEntropyLoss') without sampler."
+            )
+
+    def _check_drop_rate(self, drop_path_rate: float | None) -> None:
+        rate = max_drop_rate(self.backbone) if drop_path_rate is None else drop_path_rate
+        if rate == 0:
+            raise ValueError(
+                'CosubSegmentor needs stochastic depth, and the drop rate of every block is 0: '
+                'the copies of an image would pass the same network and teach each other nothing. '
+                "Set model.drop_path_rate, e.g. to the backbone's rate in pre-training, or the "
+                "backbone's own drop_path_rate."
+            )
+
+
+def pixel_agreement(logits: Tensor, valid: Tensor) -> Tensor:
+    """Share of labelled pixels for which two submodels have the same most probable class.
+
+    Args:
+        logits: (num_submodels, batch, classes, height, width).
+        valid: the pixels that have a label, (batch, height, width).
+
+    Returns:
+        A scalar in [0, 1], the mean over all pairs of submodels; 0 without a labelled pixel.
+    """
+    decisions = logits.detach().argmax(dim=2)
+    submodels = len(decisions)
+    same = sum(
+        (decisions[i] == decisions[j])[valid].sum()
+        for i in range(submodels)
+        for j in range(i + 1, submodels)
+    )
+    pairs = submodels * (submodels - 1) // 2
+    return same / (pairs * valid.sum().clamp(min=1))

@@ -1,0 +1,86 @@
+"""Submodel co-training per pixel, as a plain function of tensors (paper, eq. 1 and 2)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ['cosub_pixel_loss']
+
+
+def cosub_pixel_loss(
+    logits: Tensor, target: Tensor, lam: float = 0.5, ignore_index: int = 255
+) -> dict[str, Tensor]:
+    """Label loss and co-training loss of submodels that classify every pixel.
+
+    Eq. 1 and 2 of the paper with softmax cross-entropy and soft teachers, a pixel standing for an
+    image: the mean over the pixels that have a label. Pixels of ``ignore_index`` are left out of
+    both terms, and of the mean.
+
+    Args:
+        logits: scores of the submodels for the same images,
+            (num_submodels, batch, classes, height, width).
+        target: class indices, (batch, height, width).
+        lam: weight of the label loss, in [0, 1]; the co-training loss has 1 - lam.
+        ignore_index: label of the pixels that have none.
+
+    Returns:
+        ``loss_label`` and ``loss_cosub``, scalars whose sum is eq. 2; both are 0 where no pixel
+        has a label.
+
+    Raises:
+        ValueError: ``lam`` outside [0, 1], fewer than two submodels, a target of another shape, or
+            a label that is neither a class nor ``ignore_index``.
+    """
+    check_lam(lam)
+    if logits.dim() != 5 or len(logits) < 2:
+        raise ValueError(
+            f'logits must be (num_submodels >= 2, batch, classes, height, width), got '
+            f'{tuple(logits.shape)}.'
+        )
+    submodels, batch, classes, *size = logits.shape
+    if target.shape != (batch, *size):
+        raise ValueError(
+            f'target must be {(batch, *size)} for logits of shape {tuple(logits.shape)}, got '
+            f'{tuple(target.shape)}.'
+        )
+    valid = target != ignore_index
+    _check_labels(target, valid, classes, ignore_index)
+    # A softmax over 150 classes loses its tail in half precision.
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+    with torch.autocast(logits.device.type, enabled=False):
+        log_prob = logits.log_softmax(dim=2)
+        label = F.nll_loss(
+            log_prob.flatten(0, 1),
+            target.repeat(submodels, 1, 1),
+            ignore_index=ignore_index,
+            reduction='sum',
+        )
+        prob = log_prob.detach().exp()
+        # Cross-entropy is linear in the target: the mean over the other submodels is one target.
+        others = (prob.sum(0, keepdim=True) - prob) / (submodels - 1)
+        cross = -(others * log_prob).sum(dim=2)
+        cross = cross.masked_fill(~valid, 0).sum()
+        # At least 1, so that a batch without a single label has a loss of 0 and not of NaN.
+        pixels = submodels * valid.sum().clamp(min=1)
+        return dict(loss_label=lam * label / pixels, loss_cosub=(1 - lam) * cross / pixels)
+
+
+def check_lam(lam: float) -> None:
+    """Raise a ValueError that names the allowed range."""
+    if not 0 <= lam <= 1:
+        raise ValueError(f'lam={lam} must lie in [0, 1]: it weighs the label loss against 1 - lam.')
+
+
+def _check_labels(target: Tensor, valid: Tensor, classes: int, ignore_index: int) -> None:
+    # On a GPU the check would wait for the device; there the kernel itself asserts the range.
+    if target.is_cuda or not bool(valid.any()):
+        return
+    labels = target[valid]
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise ValueError(
+            f'The masks hold labels from {low} to {high}, but the head has {classes} classes (0 to '
+            f'{classes - 1}, and {ignore_index} to ignore). Check num_classes and '
+            f'reduce_zero_label.'
+        )
