@@ -1,5 +1,5 @@
 """Classes registered in mmpretrain's ``MODELS``. Segmentors live in mmseg's registry, apart."""
 
-from . import backbones
+from . import backbones, classifiers
 
-__all__ = ['backbones']
+__all__ = ['backbones', 'classifiers']

@@ -201,9 +201,9 @@ class CosubViT(VisionTransformer):
         side = math.isqrt(weight.shape[1])
         if side * side != weight.shape[1]:
             raise ValueError(
-                f'The checkpoint has {weight.shape[1]} position embeddings, which fill no square '
-                f'of patches. CosubViT has them on the patches only, without one for the class token; '
-                f'a ViT or DeiT of another kind does not fit it.'
+                f'The checkpoint has {weight.shape[1]} position embeddings, which fill no square. '
+                f'CosubViT has them on the patches only, without one for the class token; a ViT or '
+                f'DeiT of another kind does not fit it.'
             )
         MMLogger.get_current_instance().info(
             f'Resize the position embeddings from {side}x{side} to '

@@ -1,0 +1,51 @@
+# make demo | test | check: each sets up .venv when it is missing or the requirements have changed.
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+# Two workers with one thread each suit the smallest machine we test on.
+WORKERS ?= 2
+
+# Named after what it was made of: another Python or other requirements make another stamp.
+SOURCES := setup.py requirements/runtime.txt requirements/demo.txt requirements/tests.txt requirements/constraints.txt
+STAMP := $(VENV)/.ready-$(shell { cat $(SOURCES); $(PYTHON) -c 'import sys; print(sys.version)'; } | cksum | cut -d' ' -f1)
+
+.PHONY: help setup demo test check format docs clean
+help:
+	@echo 'make demo    run the main job on real data: pre-training, fine-tuning, segmentation'
+	@echo 'make test    run all tests'
+	@echo 'make check   ruff: lint and format'
+	@echo 'make docs    write the tables in configs/README.md and docs/ anew'
+	@echo 'PYTHON=...   the interpreter that the environment is made with'
+
+setup: $(STAMP)
+
+# The environment is made under another name and renamed at the end, so that a set-up that fails or
+# is interrupted leaves nothing that a later call would trust. (A venv may move: it is only ever
+# called through its bin/python, and the stamp is written last.)
+$(STAMP): $(SOURCES)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo 'error: $(PYTHON) is older than Python 3.10; choose another one by PYTHON=...'; exit 2; }
+	@echo 'Setting up $(VENV); this takes a few minutes and about 6 GB, mostly torch.'
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt pip setuptools wheel
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e '.[tests]'
+	$(RUN) -c 'import cosub_mm'
+	touch $@
+
+demo: setup
+	$(RUN) tools/demo.py
+
+test: setup
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist worksteal -q
+
+check: setup
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+format: setup
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
