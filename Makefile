@@ -19,13 +19,14 @@ help:
 
 setup: $(STAMP)
 
-# The environment is made under another name and renamed at the end, so that a set-up that fails or
-# is interrupted leaves nothing that a later call would trust. (A venv may move: it is only ever
-# called through its bin/python, and the stamp is written last.)
+# The stamp is written last: an environment without it, from a set-up that failed or was interrupted,
+# is never trusted and made anew.
 $(STAMP): $(SOURCES)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo 'error: $(PYTHON) is older than Python 3.10; choose another one by PYTHON=...'; exit 2; }
 	@echo 'Setting up $(VENV); this takes a few minutes and about 6 GB, mostly torch.'
+	@test ! -e $(VENV) || test -f $(VENV)/pyvenv.cfg || \
+		{ echo 'error: $(VENV) is no virtual environment; move it, or choose another by VENV=...'; exit 2; }
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt pip setuptools wheel
@@ -48,4 +49,4 @@ format: setup
 	$(RUN) -m ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
