@@ -1,3 +1,4 @@
 from .cosub_vit import CosubViT
+from .timm_backbone import CosubTIMMBackbone
 
-__all__ = ['CosubViT']
+__all__ = ['CosubTIMMBackbone', 'CosubViT']
