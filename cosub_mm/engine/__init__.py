@@ -1,5 +1,5 @@
-"""Hooks, schedules and optimizer constructors. Importing it registers them; it must stay cheap."""
+"""Hooks, schedules, wrappers and the runner. Importing it registers them; it must stay cheap."""
 
-from . import optimizers, schedulers
+from . import amp, hooks, optimizers, runner, schedulers
 
-__all__ = ['optimizers', 'schedulers']
+__all__ = ['amp', 'hooks', 'optimizers', 'runner', 'schedulers']

@@ -1,0 +1,63 @@
+"""The global batch of a run, and what a learning rate made for another batch becomes."""
+
+import math
+
+from mmengine.config import Config
+
+__all__ = ['batch_size_warning', 'global_batch_size', 'lr_factor']
+
+RULES = ('linear', 'sqrt')
+
+
+def global_batch_size(cfg: Config, world_size: int) -> int:
+    """Distinct images between two optimizer steps: a process's batch x processes x accumulation.
+
+    Args:
+        cfg: the config; reads ``train_dataloader.batch_size`` and
+            ``optim_wrapper.accumulative_counts``.
+        world_size: number of processes.
+    """
+    accumulation = cfg.optim_wrapper.get('accumulative_counts', 1)
+    return cfg.train_dataloader.batch_size * world_size * accumulation
+
+
+def lr_factor(auto_scale_lr: dict, batch: int) -> float:
+    """Factor for a learning rate that was chosen for ``auto_scale_lr['base_batch_size']``.
+
+    Args:
+        auto_scale_lr: ``base_batch_size`` and ``rule``: 'linear' (Goyal et al. 2017, the default)
+            or 'sqrt', which timm uses for Adam and LAMB.
+        batch: global batch of this run.
+
+    Raises:
+        ValueError: no ``base_batch_size``, or an unknown rule.
+    """
+    base, rule = auto_scale_lr.get('base_batch_size'), auto_scale_lr.get('rule', 'linear')
+    if not base:
+        raise ValueError(
+            '--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=N) in the config: the '
+            'global batch that its learning rate is for.'
+        )
+    if rule not in RULES:
+        raise ValueError(f"auto_scale_lr.rule='{rule}' is unknown; use one of {', '.join(RULES)}.")
+    return batch / base if rule == 'linear' else math.sqrt(batch / base)
+
+
+def batch_size_warning(cfg: Config, world_size: int) -> str | None:
+    """What to say when a run's batch is not its recipe's and nothing was asked to mend that.
+
+    Returns:
+        ``None`` if the batches agree, the learning rate is scaled, or the recipe names no batch.
+    """
+    auto = cfg.get('auto_scale_lr') or {}
+    base = auto.get('base_batch_size')
+    batch = global_batch_size(cfg, world_size)
+    if not base or auto.get('enable') or batch == base:
+        return None
+    accumulation = cfg.optim_wrapper.get('accumulative_counts', 1)
+    return (
+        f'The learning rate of this recipe is for a global batch of {base} images; this run has '
+        f'{batch} ({cfg.train_dataloader.batch_size} a process x {world_size} process(es) x '
+        f'{accumulation} accumulated). It stays as configured. Give --auto-scale-lr to multiply it '
+        f'by {lr_factor(auto, batch):.4g}, or change train_dataloader.batch_size.'
+    )

@@ -1,0 +1,162 @@
+"""Configs as the tools need them: checked overrides, and the defaults that depend on the task."""
+
+import inspect
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
+
+__all__ = [
+    'add_training_hooks',
+    'check_options',
+    'leaf_datasets',
+    'load_config',
+    'set_data_root',
+    'set_dataloader_defaults',
+    'task_of',
+]
+
+TASKS = {'mmpretrain': 'classification', 'mmseg': 'segmentation'}
+COLLATE = {'classification': 'default_collate', 'segmentation': 'pseudo_collate'}
+PARTS = ('train', 'val', 'test')
+
+# Top-level keys that tools and mmengine read but Runner's signature does not name.
+_OTHER_KEYS = (
+    'activation_checkpointing',
+    'compile',
+    'custom_imports',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'sync_bn',
+    'tta_model',
+    'tta_pipeline',
+)
+
+
+def load_config(path: str, options: dict | None = None) -> Config:
+    """Read a config file and merge checked overrides into it.
+
+    Args:
+        path: a text config.
+        options: ``{'a.b.c': value}`` as ``--cfg-options`` gives it.
+
+    Raises:
+        FileNotFoundError: no such file; the message names similar ones.
+        ValueError: an override that cannot mean anything, or a config without a known task.
+    """
+    if not Path(path).is_file():
+        known = [str(p) for p in Path('configs').rglob('*.py')]
+        near = get_close_matches(path, known, n=3, cutoff=0.6)
+        near += [p for p in known if Path(p).name == Path(path).name and p not in near]
+        hint = f' Did you mean {", ".join(near)}?' if near else ' See configs/ for what there is.'
+        raise FileNotFoundError(f"config file '{path}' does not exist.{hint}")
+    cfg = Config.fromfile(path)
+    if options:
+        check_options(cfg, options)
+        cfg.merge_from_dict(options)
+    task_of(cfg)
+    return cfg
+
+
+def check_options(cfg: Config, options: dict) -> None:
+    """Refuse overrides whose path looks misspelt.
+
+    mmengine creates what a path names, so ``optim_wrapper.optimiser.lr=1`` changes nothing. New
+    keys stay possible: only unknown top-level names and near misses within a path are refused. A
+    wrong last name reaches the constructor, which reports it.
+
+    Args:
+        cfg: the config before merging.
+        options: ``{'a.b.c': value}``.
+
+    Raises:
+        ValueError: naming the part that is unknown and what it resembles.
+    """
+    top_level = {*inspect.signature(Runner.__init__).parameters, *_OTHER_KEYS, *cfg.keys()}
+    for path in options:
+        parts = path.split('.')
+        if parts[0] not in top_level:
+            raise ValueError(_unknown(path, parts[0], sorted(top_level), 'the config'))
+        node = cfg._cfg_dict
+        for depth, part in enumerate(parts[:-1]):
+            if isinstance(node, list | tuple):
+                node = node[int(part)] if part.isdigit() and int(part) < len(node) else None
+            elif isinstance(node, dict) and part in node:
+                node = node[part]
+            else:
+                known = list(node) if isinstance(node, dict) else []
+                if get_close_matches(part, known, cutoff=0.8):
+                    raise ValueError(_unknown(path, part, known, '.'.join(parts[:depth])))
+                break
+
+
+def _unknown(path: str, part: str, known: list[str], where: str) -> str:
+    near = get_close_matches(part, known, n=3, cutoff=0.6)
+    hint = f' Did you mean {" or ".join(near)}?' if near else ''
+    return f"--cfg-options {path}: there is no '{part}' in {where}.{hint}"
+
+
+def task_of(cfg: Config) -> str:
+    """'classification' or 'segmentation', from ``default_scope``.
+
+    Raises:
+        ValueError: another ``default_scope``, or none.
+    """
+    scope = cfg.get('default_scope')
+    if scope not in TASKS:
+        allowed = ' or '.join(f"'{name}' ({task})" for name, task in TASKS.items())
+        raise ValueError(f'default_scope={scope!r} in the config: these tools know {allowed}.')
+    return TASKS[scope]
+
+
+def leaf_datasets(cfg: Config, parts: tuple[str, ...] = PARTS) -> Iterator[ConfigDict]:
+    """Every data set that reads files, found through wrappers (``dataset=``, ``datasets=``)."""
+    stack = [cfg[f'{p}_dataloader']['dataset'] for p in parts if cfg.get(f'{p}_dataloader')]
+    while stack:
+        dataset = stack.pop()
+        inner = [dataset['dataset']] if dataset.get('dataset') else dataset.get('datasets')
+        if inner:
+            stack.extend(inner)
+        else:
+            yield dataset
+
+
+def set_data_root(cfg: Config, data_root: str) -> None:
+    """Let every data set of the config read from ``data_root``.
+
+    Raises:
+        FileNotFoundError: no such folder.
+    """
+    if '://' not in data_root and not Path(data_root).is_dir():
+        raise FileNotFoundError(f"--data-root '{data_root}' is not a folder.")
+    for dataset in leaf_datasets(cfg):
+        dataset['data_root'] = data_root
+
+
+def set_dataloader_defaults(cfg: Config) -> None:
+    """Collating by task, pinned memory with a GPU, no idle workers kept that do not exist."""
+    for part in PARTS:
+        loader = cfg.get(f'{part}_dataloader')
+        if not loader:
+            continue
+        # A stock mmpretrain config leaves collating to the tool; mmseg stacks in the model.
+        loader.setdefault('collate_fn', dict(type=COLLATE[task_of(cfg)]))
+        loader.setdefault('pin_memory', torch.cuda.is_available())
+        if not loader.get('num_workers'):
+            loader['persistent_workers'] = False
+    if cfg.get('train_dataloader'):
+        cfg.train_dataloader.setdefault('worker_init_fn', dict(type='mmengine.seed_worker'))
+
+
+def add_training_hooks(cfg: Config) -> None:
+    """Add the hooks every training needs, unless the config has them already."""
+    hooks = list(cfg.get('custom_hooks') or [])
+    present = {str(hook.get('type')).rpartition('.')[2] for hook in hooks}
+    for name in ('EpochSeedHook', 'FiniteLossHook'):
+        if name not in present:
+            hooks.append(dict(type=f'mmengine.{name}'))
+    cfg.custom_hooks = hooks

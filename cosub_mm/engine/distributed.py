@@ -1,0 +1,100 @@
+"""Process groups for machines with and without GPUs.
+
+mmengine's own set-up calls ``torch.cuda.set_device`` for every launcher, so on a machine without a
+GPU the group has to exist before the Runner asks for it.
+"""
+
+import os
+import re
+import subprocess
+
+import torch
+from torch import distributed as dist
+
+__all__ = ['LAUNCHERS', 'close_process_group', 'global_rank', 'open_process_group']
+
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+# launcher -> our names -> the names under which the launcher gives them
+_LAUNCHER_ENV = {
+    'pytorch': {'RANK': 'RANK', 'WORLD_SIZE': 'WORLD_SIZE', 'LOCAL_RANK': 'LOCAL_RANK'},
+    'slurm': {'RANK': 'SLURM_PROCID', 'WORLD_SIZE': 'SLURM_NTASKS', 'LOCAL_RANK': 'SLURM_LOCALID'},
+    'mpi': {
+        'RANK': 'OMPI_COMM_WORLD_RANK',
+        'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE',
+        'LOCAL_RANK': 'OMPI_COMM_WORLD_LOCAL_RANK',
+    },
+}
+_STARTED_BY = {
+    'pytorch': 'tools/dist_train.sh CONFIG GPUS (torchrun)',
+    'slurm': 'tools/slurm_train.sh (srun)',
+    'mpi': 'mpirun',
+}
+
+
+def open_process_group(launcher: str) -> None:
+    """Export the launcher's environment and, without GPUs, open a gloo group.
+
+    With GPUs the Runner opens the group itself (NCCL, or what ``env_cfg.dist_cfg`` names).
+
+    Args:
+        launcher: one of :data:`LAUNCHERS`.
+
+    Raises:
+        ValueError: the launcher's environment is missing, or it started more processes on this
+            machine than there are GPUs.
+    """
+    if launcher == 'none':
+        return
+    if launcher not in _LAUNCHER_ENV:
+        raise ValueError(f"launcher='{launcher}' is unknown; use one of {', '.join(LAUNCHERS)}.")
+    _export_environment(launcher)
+    if torch.cuda.is_available():
+        local_rank, gpus = int(os.environ['LOCAL_RANK']), torch.cuda.device_count()
+        if local_rank >= gpus:
+            raise ValueError(
+                f'{launcher} started process {local_rank + 1} on this machine, which has {gpus} '
+                f'GPU(s). Start at most {gpus} process(es) a machine.'
+            )
+    elif not dist.is_initialized():
+        dist.init_process_group('gloo')
+
+
+def _export_environment(launcher: str) -> None:
+    names = _LAUNCHER_ENV[launcher]
+    missing = [name for name in names.values() if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f"launcher '{launcher}' needs {', '.join(missing)} in the environment: start by "
+            f'{_STARTED_BY[launcher]}, or leave --launcher out for a single process.'
+        )
+    for ours, theirs in names.items():
+        os.environ[ours] = os.environ[theirs]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' not in os.environ:
+        one_host = os.environ['WORLD_SIZE'] == '1' or launcher != 'slurm'
+        os.environ['MASTER_ADDR'] = '127.0.0.1' if one_host else _first_slurm_host()
+
+
+def _first_slurm_host() -> str:
+    """The first machine of the job, where rank 0 runs."""
+    nodes = os.environ.get('SLURM_JOB_NODELIST') or os.environ.get('SLURM_NODELIST', '')
+    if re.fullmatch(r'[\w.-]+', nodes):
+        return nodes
+    hosts = subprocess.run(
+        ['scontrol', 'show', 'hostnames', nodes], capture_output=True, text=True, check=True
+    )
+    return hosts.stdout.split()[0]
+
+
+def close_process_group() -> None:
+    """Destroy the process group, if there is one; torch complains of groups left open at exit."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def global_rank() -> int:
+    """Rank of this process, before and after the group exists; 0 for a single process."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank()
+    return int(os.environ.get('RANK', 0))

@@ -1,0 +1,228 @@
+"""What tools/train.py and tools/test.py do, step by step."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import RUNNERS, DefaultScope
+from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
+
+from .amp import set_amp
+from .batch_size import batch_size_warning
+from .checkpoints import check_pretrained, check_resume, check_weights, latest_checkpoint
+from .cli import AUTO
+from .config import add_training_hooks, load_config, set_data_root, set_dataloader_defaults
+from .distributed import open_process_group
+from .errors import user_errors
+from .outputs import check_out, request_predictions, write_metrics
+from .tta import enable_tta
+from .work_dir import clear_checkpoints, default_work_dir, refuse_to_overwrite, summary
+
+__all__ = ['test', 'train']
+
+
+def train(args: Namespace) -> str:
+    """Train as the parsed command line says.
+
+    Args:
+        args: from :func:`cosub_mm.engine.cli.train_arguments`.
+
+    Returns:
+        The work dir.
+
+    Raises:
+        UserError: wrong input, found before the first step.
+    """
+    with user_errors('reading the config'):
+        cfg = load_config(args.config, args.cfg_options)
+        cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args.config)
+        _common(cfg, args)
+        _training_options(cfg, args)
+    with user_errors('looking for checkpoints'):
+        if _already_complete(cfg, _find_resume_point(cfg, args)):
+            return cfg.work_dir
+    with user_errors('checking the data'):
+        _check_data(cfg, args.on_bad_image)
+    runner = _build(cfg)
+    try:
+        with user_errors('checking the weights to start from'):
+            _check_start(cfg, runner)
+        with user_errors('building data loaders, optimizer and schedules'):
+            _build_training(runner)
+        warning = batch_size_warning(runner.cfg, runner.world_size)
+        if warning:
+            runner.logger.warning(warning)
+        if args.overwrite and is_main_process():
+            for name in clear_checkpoints(cfg.work_dir):
+                runner.logger.warning(f'deleted {Path(cfg.work_dir) / name} (--overwrite)')
+        runner.train()
+        if is_main_process():
+            runner.logger.info('finished\n' + summary(cfg, runner.work_dir, runner.log_dir))
+    finally:
+        _forget(runner)
+    return cfg.work_dir
+
+
+def test(args: Namespace) -> dict:
+    """Test as the parsed command line says.
+
+    Args:
+        args: from :func:`cosub_mm.engine.cli.test_arguments`.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        UserError: wrong input, found before the first image.
+    """
+    with user_errors('reading the config'):
+        cfg = load_config(args.config, args.cfg_options)
+        cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args.config)
+        if not cfg.get('test_dataloader'):
+            raise ValueError('the config has no test_dataloader, so there is nothing to test on.')
+        _common(cfg, args)
+        _only_test(cfg)
+        if args.out:
+            request_predictions(cfg, args.out)
+        if args.show_dir:
+            draw = dict(type='mmengine.DrawPredictionsHook', out_dir=args.show_dir)
+            hooks = [*(cfg.get('custom_hooks') or []), dict(draw, interval=args.show_interval)]
+            cfg.custom_hooks = hooks
+        if args.tta:
+            enable_tta(cfg)
+        cfg.load_from, cfg.resume = args.checkpoint, False
+    with user_errors('checking the data'):
+        _check_data(cfg, args.on_bad_image)
+    runner = _build(cfg)
+    try:
+        with user_errors('checking the checkpoint'):
+            model = runner.model.module if args.tta else runner.model
+            runner.logger.info(f'{args.checkpoint}: {check_weights(args.checkpoint, model)}')
+        with user_errors('building the data loader'):
+            runner.test_loop  # noqa: B018  (the property builds it)
+        metrics = runner.test()
+        if args.out and check_out(cfg, args.out) == 'metrics':
+            write_metrics(metrics, args.out)
+        if args.out:
+            runner.logger.info(f'{check_out(cfg, args.out)} written to {args.out}')
+        runner.logger.info(f'log written to {runner.log_dir}')
+    finally:
+        _forget(runner)
+    return metrics
+
+
+def _common(cfg: Config, args: Namespace) -> None:
+    """What training and testing change in a config, and the process group."""
+    cfg.launcher = args.launcher
+    if args.data_root:
+        set_data_root(cfg, args.data_root)
+    set_dataloader_defaults(cfg)
+    open_process_group(args.launcher)
+
+
+def _training_options(cfg: Config, args: Namespace) -> None:
+    missing = [k for k in ('train_dataloader', 'train_cfg', 'optim_wrapper') if not cfg.get(k)]
+    if missing:
+        raise ValueError(f'the config has no {", ".join(missing)}, so there is nothing to train.')
+    if args.amp:
+        set_amp(cfg, args.amp)
+    if args.auto_scale_lr:
+        cfg.auto_scale_lr = dict(cfg.get('auto_scale_lr') or {}, enable=True)
+    if args.tensorboard:
+        visualizer = cfg.get('visualizer') or dict(type='mmengine.Visualizer')
+        backends = list(visualizer.get('vis_backends') or [])
+        backends.append(dict(type='mmengine.TensorboardVisBackend'))
+        cfg.visualizer = dict(visualizer, vis_backends=backends)
+    add_training_hooks(cfg)
+
+
+def _only_test(cfg: Config) -> None:
+    """Drop what a test does not use, so that data that only training needs may be absent."""
+    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
+        cfg[key] = None
+    for key in ('val_dataloader', 'val_cfg', 'val_evaluator'):
+        cfg[key] = None
+
+
+def _find_resume_point(cfg: Config, args: Namespace) -> dict:
+    """Resolve ``--resume`` to a file and return its meta data; empty for a training from the start.
+
+    A seed drawn by the first start is taken over, so that data come in the same order again.
+    """
+    asked = args.resume or ((cfg.get('load_from') or AUTO) if cfg.get('resume') else None)
+    path = latest_checkpoint(cfg.work_dir) if asked == AUTO else asked
+    if asked and path is None:
+        print(f'nothing to resume in {cfg.work_dir}: starting anew', flush=True)
+    cfg.resume = path is not None
+    if path is None:
+        if not args.overwrite:
+            refuse_to_overwrite(cfg.work_dir)
+        return {}
+    meta = check_resume(path)
+    cfg.load_from = path
+    randomness = dict(cfg.get('randomness') or {})
+    if randomness.get('seed') is None and meta.get('seed') is not None:
+        cfg.randomness = dict(randomness, seed=meta['seed'])
+    print(f'resuming from {path} (epoch {meta["epoch"]}, iteration {meta["iter"]})', flush=True)
+    return meta
+
+
+def _already_complete(cfg: Config, meta: dict) -> bool:
+    """Whether the checkpoint to resume from is the end of the training; says so."""
+    unit, key = (
+        ('epoch', 'max_epochs') if cfg.train_cfg.get('max_epochs') else ('iter', 'max_iters')
+    )
+    if not meta or meta[unit] < cfg.train_cfg[key]:
+        return False
+    print(f'training is complete: {meta[unit]} of {cfg.train_cfg[key]} {unit}s', flush=True)
+    return True
+
+
+def _check_data(cfg: Config, on_bad_image: str) -> None:
+    # Data sets load with their libraries; keep that out of the import of the package.
+    from cosub_mm.datasets.checks import check_data, set_bad_image_policy
+
+    set_bad_image_policy(cfg, on_bad_image)
+    check_data(cfg)
+
+
+def _build(cfg: Config) -> Runner:
+    """The Runner with its model; a config may name another ``runner_type``."""
+    cfg.setdefault('runner_type', 'mmengine.CosubRunner')
+    with user_errors('building the model'):
+        return RUNNERS.build(cfg)
+
+
+def _check_start(cfg: Config, runner: Runner) -> None:
+    if cfg.resume:
+        check_weights(cfg.load_from, runner.model, training=True)
+    else:
+        check_pretrained(cfg, runner.model)
+
+
+def _build_training(runner: Runner) -> None:
+    """Build now what ``Runner.train`` would build, in its order: it keeps what it finds."""
+    runner.train_loop  # noqa: B018  (the properties build)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
+    runner.auto_scale_lr = None
+    if runner.param_schedulers is not None:
+        runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    runner.val_loop  # noqa: B018
+
+
+def _forget(runner: Runner) -> None:
+    """Close the run's files and let the next run of this process have its own logger.
+
+    mmengine keeps loggers, message hubs and visualizers by name for ever, and the name changes
+    once a second.
+    """
+    runner.visualizer.close()
+    for handler in list(runner.logger.handlers):
+        handler.close()
+    for kind in (MMLogger, MessageHub, DefaultScope):
+        kind._instance_dict.pop(runner.experiment_name, None)
+    Visualizer._instance_dict.pop(runner.visualizer.instance_name, None)

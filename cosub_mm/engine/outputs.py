@@ -1,0 +1,73 @@
+"""What a test writes: metrics, predictions, label maps."""
+
+import json
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+
+from .config import task_of
+
+__all__ = ['check_out', 'request_pictures', 'request_predictions', 'write_metrics']
+
+_CHOICES = {
+    'classification': 'FILE.json for the metrics or FILE.pkl for the predictions',
+    'segmentation': 'FILE.json for the metrics or DIR for label maps (PNG)',
+}
+
+
+def check_out(cfg: Config, out: str) -> str:
+    """What ``--out`` asks for: 'metrics', 'predictions' or 'label maps'.
+
+    Raises:
+        ValueError: the form of ``out`` does not fit the task.
+    """
+    task, suffix = task_of(cfg), Path(out).suffix.lower()
+    if suffix == '.json':
+        return 'metrics'
+    if task == 'classification' and suffix in ('.pkl', '.pickle'):
+        return 'predictions'
+    if task == 'segmentation' and not suffix:
+        return 'label maps'
+    raise ValueError(f"--out '{out}': for {task} give {_CHOICES[task]}.")
+
+
+def request_predictions(cfg: Config, out: str) -> None:
+    """Let the evaluation of ``cfg`` write predictions or label maps to ``out``."""
+    evaluators = cfg.test_evaluator
+    evaluators = list(evaluators) if isinstance(evaluators, list | tuple) else [evaluators]
+    kind = check_out(cfg, out)
+    if kind == 'predictions':
+        evaluators.append(dict(type='mmengine.DumpResults', out_file_path=out))
+    elif kind == 'label maps':
+        able = [e for e in evaluators if str(e.get('type')).rpartition('.')[2] == 'IoUMetric']
+        if not able:
+            raise ValueError(
+                f"--out '{out}': label maps are written by IoUMetric, which test_evaluator lacks."
+            )
+        able[0]['output_dir'] = out
+    cfg.test_evaluator = evaluators
+
+
+def request_pictures(cfg: Config, show_dir: str) -> None:
+    """Let the test of ``cfg`` draw its predictions into ``show_dir``."""
+    hooks = list(cfg.get('custom_hooks') or [])
+    cfg.custom_hooks = [*hooks, dict(type='mmengine.PicturesHook', out_dir=show_dir)]
+
+
+def write_metrics(metrics: dict, out: str) -> None:
+    """Write metrics as JSON, in the first process only."""
+    if not is_main_process():
+        return
+    path = Path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plain = {name: float(value) for name, value in metrics.items() if _is_number(value)}
+    path.write_text(json.dumps(plain, indent=2) + '\n')
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True

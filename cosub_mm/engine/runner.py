@@ -1,0 +1,87 @@
+"""mmengine's Runner with what it lacks here: CPU processes, whole files, the actual batch."""
+
+import os
+from pathlib import Path
+
+import torch
+from mmengine.dist import is_main_process, master_only
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import OptimWrapper
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from torch import nn
+
+from .batch_size import global_batch_size, lr_factor
+
+__all__ = ['CosubRunner']
+
+
+@RUNNERS.register_module()
+class CosubRunner(Runner):
+    """Runner of every CoSub-MM tool; a drop-in for mmengine's.
+
+    - Several processes without a GPU: DistributedDataParallel without device ids, and SyncBN, which
+      exists on GPUs only, reverted to BN.
+    - A checkpoint is written under another name and renamed when it is whole: a full disk or a
+      killed job never leaves half a file under the name of a checkpoint.
+    - ``auto_scale_lr`` counts gradient accumulation, and knows ``rule='sqrt'`` beside 'linear'.
+    """
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Wrap for distributed training, with or without GPUs."""
+        if self.distributed and not torch.cuda.is_available():
+            model = revert_sync_batchnorm(model)
+            model_wrapper_cfg = dict(
+                model_wrapper_cfg
+                or dict(find_unused_parameters=self.cfg.get('find_unused_parameters', False)),
+                device_ids=None,
+            )
+            model_wrapper_cfg.setdefault('type', 'MMDistributedDataParallel')
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
+        """Scale every group's learning rate to the global batch, accumulation included.
+
+        Raises:
+            ValueError: no ``base_batch_size``, or an unknown ``rule``.
+        """
+        if not auto_scale_lr or not auto_scale_lr.get('enable', False):
+            return
+        batch = global_batch_size(self.cfg, self.world_size)
+        factor = lr_factor(auto_scale_lr, batch)
+        self.logger.info(
+            f'learning rate x {factor:g}: the recipe is for a global batch of '
+            f'{auto_scale_lr["base_batch_size"]}, this run has {batch} '
+            f'({auto_scale_lr.get("rule", "linear")} rule)'
+        )
+        wrappers = optim_wrapper.values() if hasattr(optim_wrapper, 'values') else [optim_wrapper]
+        for wrapper in wrappers:
+            for group in wrapper.optimizer.param_groups:
+                group['lr'] *= factor
+
+    @master_only
+    def dump_config(self) -> None:
+        """Write the config to the work dir; of a test to its log dir, beside its results.
+
+        A test's config lacks the training, and must not replace the one the weights came from.
+        """
+        folder = self.work_dir if self._train_loop is not None else self.log_dir
+        name = Path(self.cfg.filename).name if self.cfg.filename else f'{self.timestamp}.py'
+        self.cfg.dump(str(Path(folder) / name))
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        """Save a checkpoint under a temporary name, then rename it.
+
+        Arguments are mmengine's. A directory on a remote store is written as mmengine does it:
+        such stores show an object only when it is complete.
+        """
+        if '://' in str(out_dir) or not is_main_process():
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        target = Path(out_dir) / filename
+        part = target.with_name(f'.{target.name}.part')
+        try:
+            super().save_checkpoint(str(out_dir), part.name, *args, **kwargs)
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)

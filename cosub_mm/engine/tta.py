@@ -1,0 +1,79 @@
+"""Test-time augmentation for both tasks: the config's own, or the usual one made from its tests."""
+
+from copy import deepcopy
+
+from mmengine.config import Config, ConfigDict
+
+from .config import task_of
+
+__all__ = ['enable_tta']
+
+# Multi-scale test of the XCiT and Swin segmentation recipes, with horizontal flips.
+SEG_RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+TTA_MODELS = {
+    'classification': 'mmpretrain.AverageClsScoreTTA',
+    'segmentation': 'mmseg.SegTTAModel',
+}
+
+
+def enable_tta(cfg: Config) -> None:
+    """Wrap the model of ``cfg`` and change its test pipeline for test-time augmentation.
+
+    ``cfg.tta_model`` and ``cfg.tta_pipeline`` are used where they exist. Otherwise classification
+    averages the scores of the picture and its mirror image, and segmentation the probabilities of
+    six scales, each with its mirror image.
+
+    Raises:
+        ValueError: the test pipeline has no packing step, so no default can be made from it.
+    """
+    task = task_of(cfg)
+    dataset = cfg.test_dataloader.dataset
+    if not cfg.get('tta_pipeline'):
+        make = _flips if task == 'classification' else _scales_and_flips
+        cfg.tta_pipeline = make(deepcopy(list(dataset.pipeline)))
+    dataset.pipeline = cfg.tta_pipeline
+    tta_model = cfg.get('tta_model') or dict(type=TTA_MODELS[task])
+    cfg.model = ConfigDict(**tta_model, module=cfg.model)
+
+
+def _flips(pipeline: list[dict]) -> list[dict]:
+    """Everything once, then the picture and its mirror image."""
+    if not pipeline or not _name(pipeline[-1]).startswith('Pack'):
+        raise ValueError(
+            '--tta: the test pipeline does not end with a Pack... step, so nothing can be put '
+            'before it. Give tta_pipeline in the config.'
+        )
+    views = [[_flip(0.0), _flip(1.0)], [pipeline[-1]]]
+    return [*pipeline[:-1], dict(type='TestTimeAug', transforms=views)]
+
+
+def _scales_and_flips(pipeline: list[dict]) -> list[dict]:
+    """The test's own resizing at every ratio, then flips, then the rest (truth, packing)."""
+    at = next((i for i, step in enumerate(pipeline) if _name(step) == 'Resize'), None)
+    if at is None:
+        at, rest = 1, pipeline[1:]
+        resizes = [dict(type='Resize', scale_factor=r, keep_ratio=True) for r in SEG_RATIOS]
+    else:
+        rest = pipeline[at + 1 :]
+        resizes = [_scaled(pipeline[at], ratio) for ratio in SEG_RATIOS]
+    views = [resizes, [_flip(0.0), _flip(1.0)], *([step] for step in rest)]
+    return [*pipeline[:at], dict(type='TestTimeAug', transforms=views)]
+
+
+def _scaled(resize: dict, ratio: float) -> dict:
+    step = dict(deepcopy(resize))
+    if step.get('scale') is not None:
+        scale = step['scale']
+        sides = scale if isinstance(scale, list | tuple) else (scale, scale)
+        step['scale'] = tuple(int(side * ratio + 0.5) for side in sides)
+    else:
+        step['scale_factor'] = ratio * (step.get('scale_factor') or 1.0)
+    return step
+
+
+def _flip(prob: float) -> dict:
+    return dict(type='RandomFlip', prob=prob, direction='horizontal')
+
+
+def _name(step: dict) -> str:
+    return str(step['type']).rpartition('.')[2]

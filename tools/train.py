@@ -1,0 +1,18 @@
+"""Train a model of any task: ``python tools/train.py CONFIG [options]``."""
+
+import sys
+from collections.abc import Sequence
+
+import cosub_mm  # noqa: F401  (registers)
+from cosub_mm.engine import launch
+from cosub_mm.engine.cli import train_arguments
+from cosub_mm.engine.errors import run_tool
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (None: this process's own) and return the exit code."""
+    return run_tool(lambda line: launch.train(train_arguments(line)), argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
