@@ -51,7 +51,8 @@ model = dict(
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4),
     ),
     train_cfg=dict(),
-    test_cfg=dict(mode='whole'),
+    # --cfg-options model.test_cfg.mode=slide tests by windows of the training size.
+    test_cfg=dict(mode='whole', crop_size=(512, 512), stride=(341, 341)),
 )
 # Drops blocks without computing them, and logs the realised rate.
 custom_hooks = [dict(type='EfficientDropPathHook')]

@@ -1,0 +1,19 @@
+# Swin-L at 512 from ImageNet-21k, to compare with the ViT rows of Table 13 at one size.
+_base_ = [
+    '../_base_/models/upernet_swin.py',
+    '../_base_/datasets/ade20k_512.py',
+    '../_base_/schedules/upernet_160k.py',
+    '../_base_/seg_runtime.py',
+]
+model = dict(
+    backbone=dict(
+        arch='large',
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='https://mmassets.onedl.ai/mmclassification/v0/swin-transformer/convert/swin_large_patch4_window7_224_22kto1k-5f0996db.pth',
+            prefix='backbone.',
+        ),
+    ),
+    decode_head=dict(in_channels=[192, 384, 768, 1536]),
+    auxiliary_head=dict(in_channels=768),
+)

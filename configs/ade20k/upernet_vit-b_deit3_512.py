@@ -1,0 +1,11 @@
+# Table 13, ViT-B with the weights of DeiT III, ImageNet-1k at 224.
+_base_ = ['./upernet_vit-b_512.py']
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='https://mmassets.onedl.ai/mmclassification/v0/deit3/deit3-base-p16_3rdparty_in1k_20221008-60b8c8bf.pth',
+            prefix='backbone.',
+        ),
+    ),
+)

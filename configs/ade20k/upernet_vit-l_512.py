@@ -1,0 +1,19 @@
+# Table 13, ViT-L: UperNet on ADE20k from a cosub backbone, 160k iterations at 512.
+# Give other weights by --cfg-options model.backbone.init_cfg.checkpoint=PATH
+_base_ = ['./upernet_vit-b_512.py']
+model = dict(
+    backbone=dict(
+        arch='l',
+        out_indices=(7, 11, 15, 23),
+        # ours: the pre-training rate; the paper gives none for segmentation
+        drop_path_rate=0.45,
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/vit-l_in1k/epoch_800.pth',
+            prefix='backbone.',
+        ),
+    ),
+    neck=dict(embed_dim=1024),
+    decode_head=dict(in_channels=[1024, 1024, 1024, 1024]),
+    auxiliary_head=dict(in_channels=1024),
+)
