@@ -1,6 +1,5 @@
-from .efficient_drop_path_hook import EfficientDropPathHook
+from .draw_predictions_hook import DrawPredictionsHook
 from .epoch_seed_hook import EpochSeedHook
 from .finite_loss_hook import FiniteLossHook
-from .pictures_hook import PicturesHook
 
-__all__ = ['EfficientDropPathHook', 'EpochSeedHook', 'FiniteLossHook', 'PicturesHook']
+__all__ = ['DrawPredictionsHook', 'EpochSeedHook', 'FiniteLossHook']
