@@ -1,0 +1,70 @@
+"""Importing the package: what becomes known, and what is not loaded for it."""
+
+import subprocess
+import sys
+
+import pytest
+from mmengine.registry import Registry
+
+from cosub_mm.registry import register_lazily
+
+LOOK_UP = """
+from mmpretrain.registry import HOOKS, MODELS, TRANSFORMS
+from mmseg.registry import MODELS as SEG_MODELS
+for name in ('CosubClassifier', 'CosubViT', 'CosubBackbone'):
+    assert MODELS.get(name) is not None, name
+    assert SEG_MODELS.get(f'mmpretrain.{name}') is MODELS.get(name), name
+assert HOOKS.get('EfficientDropPathHook') is not None
+assert TRANSFORMS.get('ThreeAugment') is not None
+assert SEG_MODELS.get('CosubSegmentor') is not None
+"""
+
+
+def run(code: str) -> None:
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    'first',
+    [
+        'import cosub_mm',
+        'import mmpretrain, cosub_mm',
+        'import mmseg, cosub_mm',
+        'import mmpretrain.models, mmseg.models, cosub_mm',
+        # The registries have imported their own modules before ours is there.
+        'from mmpretrain.registry import MODELS; MODELS.get("ResNet"); import cosub_mm',
+    ],
+)
+def test_everything_is_registered_whatever_comes_first(first):
+    run(first + LOOK_UP)
+
+
+def test_importing_loads_no_models():
+    """What keeps the import light; the models come at the first look into a registry."""
+    run(
+        'import sys, mmpretrain, cosub_mm\n'
+        'heavy = [m for m in sys.modules if m.startswith(("mmpretrain.models", "mmseg.models",'
+        ' "cosub_mm.models", "cosub_mm.datasets"))]\n'
+        'assert not heavy, heavy'
+    )
+
+
+def test_stochastic_depth_is_torch_only():
+    """The library of the ground floor must not need the OpenMMLab stack or timm."""
+    run(
+        'import sys, types\n'
+        # A bare parent package: its own __init__ registers things in mmpretrain.
+        'package = types.ModuleType("cosub_mm"); package.__path__ = ["cosub_mm"]\n'
+        'sys.modules["cosub_mm"] = package\n'
+        'import cosub_mm.stochastic_depth\n'
+        'found = {"mmengine", "mmcv", "mmpretrain", "timm"} & set(sys.modules)\n'
+        'assert not found, found'
+    )
+
+
+def test_a_registry_that_has_been_used_gets_the_module_at_once(monkeypatch):
+    registry = Registry('thing', locations=[])
+    registry._imported = True
+    register_lazily(registry, 'this')  # any module that nothing imports
+    assert 'this' in sys.modules
