@@ -6,6 +6,7 @@ import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 __all__ = ['Complexity', 'complexity', 'default_shape']
@@ -36,7 +37,7 @@ def complexity(cfg: Config, shape: tuple[int, int]) -> Complexity:
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     model_cfg = cfg.model.copy()
     model_cfg.pop('train_cfg', None)
-    with torch.device('meta'):
+    with torch.device('meta'), _ReadableLinspace():
         model = revert_sync_batchnorm(MODELS.build(model_cfg)).eval()
         image = torch.empty(1, 3, *shape)
     counter = FlopCounterMode(display=False)
@@ -67,6 +68,16 @@ def default_shape(cfg: Config) -> tuple[int, int]:
         return size[0], 4 * size[1]
     side = cfg.model.backbone.get('img_size', 224)
     return (side, side) if isinstance(side, int) else tuple(side)
+
+
+class _ReadableLinspace(TorchFunctionMode):
+    """Constructors of backbones read drop rates from a linspace, which the meta device has not."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is torch.linspace:
+            kwargs['device'] = 'cpu'
+        return func(*args, **kwargs)
 
 
 def _is_product_of_activations(op: str) -> bool:

@@ -168,7 +168,9 @@ def main() -> None:
         for info in extras(archive):
             write_atomically(args.out / info.filename, archive.read(info))
     if problems:
-        sys.exit('\n'.join([f'error: {len(problems)} of {len(pairs)} pairs are broken:', *problems]))
+        sys.exit(
+            '\n'.join([f'error: {len(problems)} of {len(pairs)} pairs are broken:', *problems])
+        )
     print(f'{len(pairs):,} images and masks are in {args.out / ROOT}, each one checked.')
 
 

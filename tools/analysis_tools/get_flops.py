@@ -1,0 +1,49 @@
+"""Print parameters and FLOPs of a config by both conventions, without computing anything."""
+
+import argparse
+
+from mmengine.config import Config, DictAction
+
+from cosub_mm.evaluation.complexity import complexity, default_shape
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Parameters and FLOPs (multiply-adds of one image) of a classifier or '
+        'segmentor. The model is built on the meta device: no weights, no memory, no GPU.'
+    )
+    parser.add_argument('configs', nargs='+', help='config files')
+    parser.add_argument(
+        '--shape',
+        nargs=2,
+        type=int,
+        metavar=('HEIGHT', 'WIDTH'),
+        help='size of the input; by default img_size of a classifier, and the crop by four times '
+        'the crop of a segmentor (512 2048), as in Table 13 of the paper',
+    )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value settings')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    print(f'{"config":<44}{"input":>11}{"params":>11}{"FLOPs":>11}{"without attention":>20}')
+    for path in args.configs:
+        cfg = Config.fromfile(path)
+        cfg.merge_from_dict(args.cfg_options or {})
+        shape = tuple(args.shape or default_shape(cfg))
+        result = complexity(cfg, shape)
+        print(
+            f'{path.removeprefix("configs/"):<44}{"x".join(map(str, shape)):>11}'
+            f'{result.params / 1e6:>9.2f} M{result.flops / 1e9:>9.1f} G'
+            f'{result.flops_without_attention / 1e9:>18.1f} G'
+        )
+    print(
+        'params: all that is trained, auxiliary heads included; FLOPs: multiply-adds of a '
+        'prediction,\nwith and without the products of queries, keys and values. Table 13 of the '
+        'paper leaves them out.'
+    )
+
+
+if __name__ == '__main__':
+    main()
