@@ -1,0 +1,56 @@
+"""Read every file of the data sets of a config and write a report of what is broken."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.utils import ProgressBar
+
+import cosub_mm  # noqa: F401  (registers)
+from cosub_mm.datasets.verification import datasets_of, prepare, verify
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Decode every image and mask of any classification or segmentation config, '
+        'compare sizes, labels and classes, and report what is broken. Exit code 1 if anything is.'
+    )
+    parser.add_argument('config', type=Path, help='config file')
+    parser.add_argument(
+        '--report', type=Path, default=Path('verify_report.txt'), help='where to write the report'
+    )
+    parser.add_argument('--workers', type=int, default=4, help='threads that decode (default: 4)')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value settings')
+    return parser.parse_args()
+
+
+def progress(total: int) -> Callable[[], None]:
+    return ProgressBar(total).update if total else lambda: None
+
+
+def main() -> None:
+    args = parse_args()
+    if not args.config.is_file():
+        sys.exit(f'error: there is no config {args.config}.')
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    num_classes = prepare(cfg)
+    reports = []
+    for name, dataset in datasets_of(cfg):
+        print(name)
+        reports.append(verify(name, dataset, num_classes, args.workers, progress))
+        print()
+    if not reports:
+        sys.exit(f'error: {args.config} has no dataloader.')
+    args.report.parent.mkdir(parents=True, exist_ok=True)
+    args.report.write_text('\n'.join(map(str, reports)) + '\n')
+    print('\n'.join(str(report).splitlines()[0] for report in reports))
+    broken = sum(len(report.broken) for report in reports)
+    print(f'{broken:,} broken, listed in {args.report}' if broken else 'Nothing is broken.')
+    sys.exit(1 if broken else 0)
+
+
+if __name__ == '__main__':
+    main()
