@@ -1,5 +1,23 @@
 """Data sets, transforms and checks that mmpretrain and mmseg lack."""
 
+from .imagenet_v2 import ImageNetValV2
+from .inaturalist import INaturalist2018, INaturalist2019
+from .transfer import (
+    CheckedCIFAR10,
+    CheckedCIFAR100,
+    CheckedFlowers102,
+    CheckedStanfordCars,
+)
 from .transforms import SimpleRandomCrop, ThreeAugment
 
-__all__ = ['SimpleRandomCrop', 'ThreeAugment']
+__all__ = [
+    'CheckedCIFAR10',
+    'CheckedCIFAR100',
+    'CheckedFlowers102',
+    'CheckedStanfordCars',
+    'INaturalist2018',
+    'INaturalist2019',
+    'ImageNetValV2',
+    'SimpleRandomCrop',
+    'ThreeAugment',
+]

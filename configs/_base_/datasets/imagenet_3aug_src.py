@@ -17,7 +17,7 @@ test_pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='ResizeEdge', scale=224, edge='short', backend='pillow', interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=224),
-    dict(type='PackInputs'),
+    dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'ori_shape', 'source')),
 ]
 data_root = 'data/imagenet'
 train_dataloader = dict(
@@ -36,5 +36,17 @@ val_dataloader = dict(
     dataset=dict(type='ImageNet', data_root=data_root, split='val', pipeline=test_pipeline),
 )
 val_evaluator = dict(type='Accuracy', topk=(1, 5))
-test_dataloader = val_dataloader
-test_evaluator = val_evaluator
+# The paper reports ImageNet-V2 beside the validation images; v2_root=None leaves it out.
+test_dataloader = dict(
+    batch_size=256,
+    num_workers=10,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='ImageNetValV2',
+        data_root=data_root,
+        v2_root='data/imagenetv2-matched-frequency-format-val',
+        pipeline=test_pipeline,
+    ),
+)
+test_evaluator = dict(type='AccuracyBySource', topk=(1, 5))

@@ -1,3 +1,4 @@
 from .cosub import CosubClassifier
+from .supervised import SupervisedClassifier
 
-__all__ = ['CosubClassifier']
+__all__ = ['CosubClassifier', 'SupervisedClassifier']

@@ -1,14 +1,14 @@
 """Submodel co-training of an image classifier."""
 
-import torch
-import torch.nn.functional as F
 from mmengine.logging import MMLogger
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from cosub_mm.models.losses import check_loss_args, cosub_loss, multi_hot, smooth_labels
+from cosub_mm.models.losses import check_loss_args, cosub_loss
 from cosub_mm.stochastic_depth import apply_stochastic_depth, max_drop_rate
+
+from .targets import recipe_target
 
 __all__ = ['CosubClassifier']
 
@@ -94,7 +94,9 @@ class CosubClassifier(ImageClassifier):
             images for which two submodels have the same most probable class.
         """
         logits = self._submodel_logits(inputs)
-        target = self._target(data_samples, logits.shape[-1])
+        target = recipe_target(
+            data_samples, logits.shape[-1], self.label_smoothing, self.bce_target_threshold
+        )
         losses = cosub_loss(logits, target, self.lam, self.loss_name, self.teacher)
         losses['agreement'] = agreement(logits)
         return losses
@@ -109,19 +111,6 @@ class CosubClassifier(ImageClassifier):
                 f'CosubClassifier needs a head that does, e.g. LinearClsHead.'
             )
         return logits.unflatten(0, (self.num_submodels, len(inputs)))
-
-    def _target(self, data_samples: list, num_classes: int) -> Tensor:
-        """Targets as the recipe has them: mixed, smoothed, and thresholded for BCE."""
-        if 'gt_score' in data_samples[0]:
-            target = torch.stack([sample.gt_score for sample in data_samples]).float()
-        else:
-            labels = torch.cat([sample.gt_label for sample in data_samples])
-            target = F.one_hot(labels, num_classes).float()
-        if self.label_smoothing:
-            target = smooth_labels(target, self.label_smoothing)
-        if self.bce_target_threshold is not None:
-            target = multi_hot(target, self.bce_target_threshold)
-        return target
 
     def _check_drop_rate(self, drop_path_rate: float | None) -> None:
         rate = max_drop_rate(self.backbone) if drop_path_rate is None else drop_path_rate
