@@ -144,7 +144,7 @@ STOCK = {
         head=dict(
             type='LinearClsHead',
             num_classes=5,
-            in_channels=512,
+            in_channels=64,
             loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
         ),
     ),
