@@ -33,7 +33,10 @@ def user_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except _BAD_INPUT as error:
-        raise UserError(f'while {doing}: {explain(error)}') from error
+        # Exceptions written for users are ValueErrors and file errors; others may be our faults.
+        plain = isinstance(error, ValueError | OSError)
+        hint = '' if plain else f' [{type(error).__name__}; {DEBUG_VARIABLE}=1 shows where]'
+        raise UserError(f'while {doing}: {explain(error)}{hint}') from error
 
 
 def explain(error: BaseException) -> str:

@@ -5,10 +5,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import RUNNERS, DefaultScope
+from mmengine.model import is_model_wrapper
+from mmengine.registry import OPTIMIZERS, RUNNERS
 from mmengine.runner import Runner
-from mmengine.visualization import Visualizer
 
 from .amp import set_amp
 from .batch_size import batch_size_warning
@@ -17,6 +16,7 @@ from .cli import AUTO
 from .config import add_training_hooks, load_config, set_data_root, set_dataloader_defaults
 from .distributed import open_process_group
 from .errors import user_errors
+from .isolation import own_instances
 from .outputs import check_out, request_predictions, write_metrics
 from .tta import enable_tta
 from .work_dir import clear_checkpoints, default_work_dir, refuse_to_overwrite, summary
@@ -46,23 +46,8 @@ def train(args: Namespace) -> str:
             return cfg.work_dir
     with user_errors('checking the data'):
         _check_data(cfg, args.on_bad_image)
-    runner = _build(cfg)
-    try:
-        with user_errors('checking the weights to start from'):
-            _check_start(cfg, runner)
-        with user_errors('building data loaders, optimizer and schedules'):
-            _build_training(runner)
-        warning = batch_size_warning(runner.cfg, runner.world_size)
-        if warning:
-            runner.logger.warning(warning)
-        if args.overwrite and is_main_process():
-            for name in clear_checkpoints(cfg.work_dir):
-                runner.logger.warning(f'deleted {Path(cfg.work_dir) / name} (--overwrite)')
-        runner.train()
-        if is_main_process():
-            runner.logger.info('finished\n' + summary(cfg, runner.work_dir, runner.log_dir))
-    finally:
-        _forget(runner)
+    with own_instances():
+        _run_training(cfg, args)
     return cfg.work_dir
 
 
@@ -96,21 +81,42 @@ def test(args: Namespace) -> dict:
         cfg.load_from, cfg.resume = args.checkpoint, False
     with user_errors('checking the data'):
         _check_data(cfg, args.on_bad_image)
+    with own_instances():
+        return _run_test(cfg, args)
+
+
+def _run_training(cfg: Config, args: Namespace) -> None:
     runner = _build(cfg)
-    try:
-        with user_errors('checking the checkpoint'):
-            model = runner.model.module if args.tta else runner.model
-            runner.logger.info(f'{args.checkpoint}: {check_weights(args.checkpoint, model)}')
-        with user_errors('building the data loader'):
-            runner.test_loop  # noqa: B018  (the property builds it)
-        metrics = runner.test()
-        if args.out and check_out(cfg, args.out) == 'metrics':
+    with user_errors('checking the weights to start from'):
+        _check_start(cfg, runner)
+    with user_errors('building data loaders, optimizer and schedules'):
+        _build_training(runner)
+    warning = batch_size_warning(runner.cfg, runner.world_size)
+    if warning:
+        runner.logger.warning(warning)
+    if args.overwrite and is_main_process():
+        for name in clear_checkpoints(cfg.work_dir):
+            runner.logger.warning(f'deleted {Path(cfg.work_dir) / name} (--overwrite)')
+    runner.train()
+    runner.logger.info('finished\n' + summary(cfg, runner.work_dir, runner.log_dir))
+
+
+def _run_test(cfg: Config, args: Namespace) -> dict:
+    runner = _build(cfg)
+    with user_errors('checking the checkpoint'):
+        model = runner.model
+        model = model.module if is_model_wrapper(model) else model
+        match = check_weights(args.checkpoint, model.module if args.tta else model)
+        runner.logger.info(f'{args.checkpoint}: {match}')
+    with user_errors('building the data loader'):
+        runner.test_loop  # noqa: B018  (the property builds it)
+    metrics = runner.test()
+    if args.out:
+        kind = check_out(cfg, args.out)
+        if kind == 'metrics':
             write_metrics(metrics, args.out)
-        if args.out:
-            runner.logger.info(f'{check_out(cfg, args.out)} written to {args.out}')
-        runner.logger.info(f'log written to {runner.log_dir}')
-    finally:
-        _forget(runner)
+        runner.logger.info(f'{kind} written to {args.out}')
+    runner.logger.info(f'log written to {runner.log_dir}')
     return metrics
 
 
@@ -205,6 +211,7 @@ def _check_start(cfg: Config, runner: Runner) -> None:
 
 def _build_training(runner: Runner) -> None:
     """Build now what ``Runner.train`` would build, in its order: it keeps what it finds."""
+    _check_optimizer((runner.optim_wrapper.get('optimizer') or {}).get('type'))
     runner.train_loop  # noqa: B018  (the properties build)
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
@@ -214,15 +221,8 @@ def _build_training(runner: Runner) -> None:
     runner.val_loop  # noqa: B018
 
 
-def _forget(runner: Runner) -> None:
-    """Close the run's files and let the next run of this process have its own logger.
-
-    mmengine keeps loggers, message hubs and visualizers by name for ever, and the name changes
-    once a second.
-    """
-    runner.visualizer.close()
-    for handler in list(runner.logger.handlers):
-        handler.close()
-    for kind in (MMLogger, MessageHub, DefaultScope):
-        kind._instance_dict.pop(runner.experiment_name, None)
-    Visualizer._instance_dict.pop(runner.visualizer.instance_name, None)
+def _check_optimizer(kind: object) -> None:
+    """Name an unknown optimizer; mmengine says only that None is not callable."""
+    with OPTIMIZERS.switch_scope_and_registry(None) as registry:
+        if isinstance(kind, str) and registry.get(kind) is None:
+            raise ValueError(f"optim_wrapper.optimizer.type='{kind}' is not a known optimizer.")

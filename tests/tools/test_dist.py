@@ -1,0 +1,98 @@
+"""tools/dist_train.sh and dist_test.sh with two real processes on the CPU."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.runner.checkpoint import CheckpointLoader
+
+ROOT = Path(__file__).parents[2]
+
+# Writes what each process ends with, so that the test can compare them.
+DUMP = """
+import os
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class DumpRank(Hook):
+    def after_train(self, runner):
+        state = {{k: v.clone() for k, v in runner.model.module.named_parameters()}}
+        norms = [type(m).__name__ for m in runner.model.modules()]
+        torch.save(dict(state=state, modules=norms, world=runner.world_size,
+                        draw=torch.rand(1)),
+                   os.path.join({folder!r}, f'rank{{runner.rank}}.pt'))
+"""
+
+
+def script(name: str, *args: str) -> subprocess.CompletedProcess:
+    import sys
+
+    env = {k: v for k, v in os.environ.items() if k not in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')}
+    env.update(PYTHON=sys.executable, OMP_NUM_THREADS='1')
+    command = [str(ROOT / 'tools' / name), *args]
+    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_two_processes_train_and_agree(segmentation, tmp_path):
+    """A model with SyncBN, which exists on GPUs only, trains by gloo; both ranks end equal."""
+    (tmp_path / 'dump_rank.py').write_text(DUMP.format(folder=str(tmp_path)))
+    config = tmp_path / 'tiny_seg.py'
+    text = segmentation.read_text().replace("imports=['cosub_mm']", "imports=['cosub_mm', 'dump']")
+    text += "custom_hooks = [dict(type='mmengine.DumpRank')]\n"
+    text += 'find_unused_parameters = False\n'
+    config.write_text(text.replace("'dump'", "'dump_rank'"))
+    os.environ['PYTHONPATH'] = f'{tmp_path}{os.pathsep}' + os.environ.get('PYTHONPATH', '')
+    try:
+        run = script('dist_train.sh', str(config), '2', '--work-dir', str(tmp_path / 'run'))
+    finally:
+        os.environ['PYTHONPATH'] = os.environ['PYTHONPATH'].partition(os.pathsep)[2]
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert 'destroy_process_group() was not called' not in run.stderr
+    ranks = [torch.load(tmp_path / f'rank{rank}.pt') for rank in (0, 1)]
+    assert [rank['world'] for rank in ranks] == [2, 2]
+    for name, value in ranks[0]['state'].items():
+        assert torch.equal(value, ranks[1]['state'][name]), f'{name} differs between the ranks'
+    assert '_BatchNormXd' in ranks[0]['modules'] and 'SyncBatchNorm' not in ranks[0]['modules']
+    # Each process draws its own submodels.
+    assert not torch.equal(ranks[0]['draw'], ranks[1]['draw'])
+    saved = CheckpointLoader.load_checkpoint(str(tmp_path / 'run/iter_30.pth'), 'cpu')
+    for name, value in ranks[0]['state'].items():
+        assert torch.equal(value, saved['state_dict'][name])
+    checkpoint, out = str(tmp_path / 'run/iter_30.pth'), str(tmp_path / 'metrics.json')
+    args = ['--work-dir', str(tmp_path / 'test'), '--out', out]
+    run = script('dist_test.sh', str(config), checkpoint, '2', *args)
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert json.loads(Path(out).read_text())['mIoU'] > 30
+
+
+@pytest.mark.parametrize('name', ['dist_train.sh', 'dist_test.sh'])
+def test_usage_when_arguments_are_missing(name):
+    run = script(name, 'config.py')
+    assert run.returncode == 2
+    assert f'usage: tools/{name} CONFIG' in run.stderr
+
+
+@pytest.mark.parametrize(
+    'name, args, tool',
+    [
+        ('slurm_train.sh', ['part', 'job', 'c.py', 'wd', '--amp'], 'train.py c.py --work-dir=wd'),
+        ('slurm_test.sh', ['part', 'job', 'c.py', 'm.pth', '--tta'], 'test.py c.py m.pth --tta'),
+    ],
+)
+def test_slurm_scripts_call_srun(tmp_path, name, args, tool):
+    """srun is replaced by a script that prints its arguments."""
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\necho "$@"\n')
+    srun.chmod(0o755)
+    env = dict(os.environ, PATH=f'{tmp_path}:{os.environ["PATH"]}', GPUS='16', SRUN_ARGS='-t 9:00')
+    command = [str(ROOT / 'tools' / name), *args]
+    printed = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+    assert '--partition=part --job-name=job --gres=gpu:8 --ntasks=16' in printed
+    assert '--kill-on-bad-exit=1 -t 9:00' in printed
+    assert tool in printed and printed.strip().endswith('--launcher slurm')
