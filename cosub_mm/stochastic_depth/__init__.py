@@ -1,12 +1,30 @@
 """Efficient stochastic depth for any residual model. Needs torch and nothing else."""
 
-from .apply import apply_stochastic_depth, max_drop_rate, remove_stochastic_depth
+from .apply import (
+    apply_stochastic_depth,
+    max_drop_rate,
+    remove_stochastic_depth,
+    scale_drop_rates,
+)
 from .branches import Branch, register_block
+from .find import UnknownBlockError
+from .late_copy import copy_batch_late
+from .module import StochasticDepth
+from .report import BranchReport, Report, describe
+from .schedule import block_rates
 
 __all__ = [
     'Branch',
+    'BranchReport',
+    'Report',
+    'StochasticDepth',
+    'UnknownBlockError',
     'apply_stochastic_depth',
+    'block_rates',
+    'copy_batch_late',
+    'describe',
     'max_drop_rate',
     'register_block',
     'remove_stochastic_depth',
+    'scale_drop_rates',
 ]

@@ -1,14 +1,31 @@
 """Put efficient stochastic depth into a model, and take it out again."""
 
-from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from torch import nn
 
-from .branches import Branch, branches_of
-from .module import IMPLEMENTATIONS, StochasticDepth
+from .branches import Branch, branches_of, class_name
+from .ends import attach, detach_all, ends_of, is_drop_path
+from .find import find_branches, unnamed_places
+from .module import StochasticDepth
+from .report import Report, describe
+from .rule import IMPLEMENTATIONS
 from .schedule import block_rates
 
-__all__ = ['apply_stochastic_depth', 'max_drop_rate', 'remove_stochastic_depth']
+__all__ = [
+    'apply_stochastic_depth',
+    'max_drop_rate',
+    'remove_stochastic_depth',
+    'scale_drop_rates',
+]
+
+
+class Settings(NamedTuple):
+    """The arguments of the call that put stochastic depth into a model."""
+
+    drop_rate: float | None
+    schedule: str
+    implementation: str
 
 
 def apply_stochastic_depth(
@@ -16,85 +33,165 @@ def apply_stochastic_depth(
     drop_rate: float | None = None,
     schedule: str = 'uniform',
     implementation: str = 'auto',
-):
+    example_input: Any = None,
+) -> Report:
     """Let each residual branch of ``model`` compute the kept rows only (paper, section 4).
 
+    The model is changed in place: hooks gather the kept rows where a branch starts, and the module
+    in DropPath's place puts them back. Parameters, ``state_dict`` keys and evaluation stay. Blocks
+    that the table does not name are searched on an example input, and what is found is proven:
+    subset and mask must agree in float64, outputs and gradients.
+
     Args:
-        model: any module with residual blocks; it is changed in place.
-        drop_rate: rate in [0, 1) for all blocks. None keeps the rates the model was built with.
-        schedule: ``'uniform'`` or ``'linear'`` over depth.
-        implementation: ``'subset'``, ``'mask'`` or ``'auto'``.
+        model: any module with residual blocks of timm, mmpretrain or one's own.
+        drop_rate: rate in [0, 1) for all blocks, also those built with 0. None keeps each rate.
+        schedule: ``'uniform'`` (the paper) or ``'linear'``, from 0 to ``drop_rate`` over depth.
+        implementation: ``'subset'`` computes the kept rows, ``'mask'`` all rows and multiplies the
+            dropped ones by 0, ``'auto'`` takes the faster one (:mod:`.rule`).
+        example_input: what ``model`` is called with to search blocks that the table does not name:
+            a tensor (N, ...), or a tuple of arguments. Guessed for image models.
+
+    Returns:
+        The report, which prints as a table.
+
+    Raises:
+        ValueError: bad arguments; no residual branch found; one block under two names; the same
+            call a second time (another call replaces the first).
+        UnknownBlockError: a branch that is neither in the table nor found and proven.
     """
-    if implementation not in IMPLEMENTATIONS:
-        raise ValueError(
-            f'implementation={implementation!r} is unknown; choose from {IMPLEMENTATIONS}.'
-        )
-    block_rates(drop_rate or 0, 1, schedule)
+    settings = Settings(drop_rate, schedule, implementation)
+    _check(model, settings)
+    if drop_rate is None:
+        rates = {place: end.base_rate for place, end in _places(model).items()}
+    else:
+        rates = {}
     remove_stochastic_depth(model)
-    blocks = [
-        (name, module, branches)
-        for name, module in model.named_modules()
-        if (branches := branches_of(module)) is not None
-    ]
-    if not blocks:
-        raise ValueError(f'No residual block of {type(model).__name__} is known.')
-    rates = [None] * len(blocks)
-    if drop_rate is not None:
-        rates = block_rates(drop_rate, len(blocks), schedule)
-    for (name, block, branches), rate in zip(blocks, rates):
-        for branch in branches:
-            _attach(name, block, branch, rate, implementation)
+    try:
+        named, skipped = _collect(model, settings, example_input)
+        if not named:
+            raise ValueError(_nothing_found(model, skipped))
+        _attach_all(named, settings, rates)
+    except Exception:
+        detach_all(model)
+        raise
+    return Report(describe(model).blocks, skipped)
 
 
 def remove_stochastic_depth(model: nn.Module) -> None:
-    """Undo :func:`apply_stochastic_depth`: the original modules return, the hooks go."""
-    for module in list(model.modules()):
-        for hooks in (module._forward_pre_hooks, module._forward_hooks):
-            for key in [k for k, hook in hooks.items() if _is_ours(hook)]:
-                del hooks[key]
-        for name, child in list(module._modules.items()):
-            if isinstance(child, StochasticDepth):
-                _put_child(module, name, child.original[0], child.training)
+    """Undo :func:`apply_stochastic_depth`: the original modules return, the hooks go.
+
+    A model without stochastic depth stays as it is.
+    """
+    detach_all(model)
 
 
 def max_drop_rate(model: nn.Module) -> float:
     """Largest stochastic depth rate in ``model``: of DropPath modules, replaced or not."""
-    return max(_rates(model), default=0.0)
+    rates = [
+        getattr(module, 'drop_prob', None) or getattr(module, 'p', None) or 0.0
+        for module in model.modules()
+        if isinstance(module, StochasticDepth) or is_drop_path(module)
+    ]
+    return float(max(rates, default=0.0))
 
 
-def _rates(model: nn.Module) -> Iterator[float]:
-    for module in model.modules():
-        if isinstance(module, StochasticDepth) or 'DropPath' in type(module).__name__:
-            yield float(getattr(module, 'drop_prob', 0.0) or 0.0)
+def scale_drop_rates(model: nn.Module, factor: float) -> None:
+    """Set every rate to ``factor`` times what :func:`apply_stochastic_depth` gave, for a warm-up.
+
+    Args:
+        model: a model that stochastic depth was applied to.
+        factor: in [0, 1].
+
+    Raises:
+        ValueError: a factor outside [0, 1], or a model without stochastic depth.
+    """
+    if not 0 <= factor <= 1:
+        raise ValueError(f'factor={factor} must lie in [0, 1].')
+    ends = ends_of(model)
+    if not ends:
+        raise ValueError('The model has no stochastic depth; call apply_stochastic_depth first.')
+    for end in ends:
+        end.drop_prob = end.base_rate * factor
 
 
-def _is_ours(hook) -> bool:
-    return isinstance(getattr(hook, '__self__', None), StochasticDepth)
+def _check(model: nn.Module, settings: Settings) -> None:
+    if settings.implementation not in IMPLEMENTATIONS:
+        raise ValueError(
+            f'implementation={settings.implementation!r} is unknown; choose from {IMPLEMENTATIONS}.'
+        )
+    block_rates(0.0 if settings.drop_rate is None else settings.drop_rate, 1, settings.schedule)
+    present = {end.settings for end in ends_of(model)}
+    if present == {tuple(settings)}:
+        raise ValueError(
+            f'{type(model).__name__} has this stochastic depth already: {settings}. A call with '
+            f'other arguments replaces it, remove_stochastic_depth(model) takes it out.'
+        )
+    _check_shared_blocks(model)
 
 
-def _attach(
-    name: str, block: nn.Module, branch: Branch, rate: float | None, implementation: str
-) -> None:
-    parent_path, _, attribute = branch.end.rpartition('.')
-    parent = block.get_submodule(parent_path)
-    original = getattr(parent, attribute)
-    if isinstance(original, StochasticDepth):  # two branches share one DropPath
-        end = original
+def _check_shared_blocks(model: nn.Module) -> None:
+    first: dict[int, str] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if branches_of(module) is None:
+            continue
+        if id(module) in first:
+            raise ValueError(
+                f'{first[id(module)]!r} and {name!r} are the same block. Its rate and its rows '
+                f'would be ambiguous: give each place a block of its own (copy.deepcopy).'
+            )
+        first[id(module)] = name
+
+
+def _collect(
+    model: nn.Module, settings: Settings, example_input: Any
+) -> tuple[list[tuple[str, nn.Module, tuple[Branch, ...], bool]], dict[str, str]]:
+    """All blocks with their branches, named by the table or found, in the model's order."""
+    blocks = {
+        name: (module, branches, False)
+        for name, module in model.named_modules()
+        if (branches := branches_of(module)) is not None
+    }
+    places = unnamed_places(model, [(module, branches) for module, branches, _ in blocks.values()])
+    skipped: dict[str, str] = {}
+    if places:
+        must_find = settings.implementation != 'mask'
+        found, skipped = find_branches(model, places, example_input, must_find)
+        for name, (module, branches) in found.items():
+            blocks[name] = (
+                module,
+                blocks[name][1] + branches if name in blocks else branches,
+                True,
+            )
+    order = [name for name, _ in model.named_modules()]
+    return [(name, *blocks[name]) for name in sorted(blocks, key=order.index)], skipped
+
+
+def _attach_all(blocks: list, settings: Settings, rates: dict[int, float]) -> None:
+    if settings.drop_rate is None:
+        scheduled = [None] * len(blocks)
     else:
-        if rate is None:
-            rate = getattr(original, 'drop_prob', 0.0) or 0.0
-        end = StochasticDepth(rate, 'mask' if implementation == 'mask' else 'subset')
-        end.block, end.path = name, branch.end
-        end.original = (original,)
-        _put_child(parent, attribute, end, block.training)
-        block.register_forward_pre_hook(end.reset)
-        block.register_forward_hook(end.check)
-    block.get_submodule(branch.start).register_forward_pre_hook(end.begin)
+        scheduled = block_rates(settings.drop_rate, len(blocks), settings.schedule)
+    for (name, block, branches, found), rate in zip(blocks, scheduled):
+        for branch in branches:
+            end = attach(block, branch, rate, settings.implementation, rates)
+            end.block, end.block_type = name, class_name(type(block))
+            end.settings, end.found = tuple(settings), found
 
 
-def _put_child(parent: nn.Module, name: str, child: nn.Module | None, training: bool) -> None:
-    if child is None:  # timm's convnets hold a plain None where the rate is 0
-        delattr(parent, name)
-    else:
-        child.train(training)
-    setattr(parent, name, child)
+def _places(model: nn.Module) -> dict[tuple[int, str], StochasticDepth]:
+    return {
+        (id(module), name): child
+        for module in model.modules()
+        for name, child in module.named_children()
+        if isinstance(child, StochasticDepth)
+    }
+
+
+def _nothing_found(model: nn.Module, skipped: dict[str, str]) -> str:
+    said = f' Places that look like DropPath: {skipped}.' if skipped else ''
+    return (
+        f'No residual branch was found in {type(model).__name__}: it has no DropPath, and the '
+        f'table names none of its blocks, so nothing would be dropped.{said} Name the branches '
+        f'with cosub_mm.stochastic_depth.register_block(BlockClass, Branch(start, end)); where '
+        f'the block has no module that ends a branch, give it an nn.Identity there.'
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = ['BLOCKS', 'Branch', 'branches_of', 'register_block']
+__all__ = ['BLOCKS', 'Branch', 'branches_of', 'class_name', 'register_block']
 
 
 @dataclass(frozen=True)
@@ -16,28 +16,67 @@ class Branch:
     """One residual branch of a block.
 
     Args:
-        start: path of the first module of the branch, seen from the block.
-        end: path of its DropPath (or of what stands there at a rate of 0).
+        start: path of the first module of the branch, seen from the block; its first argument is
+            the stream. None where rows of the stream join before the end: the branch is masked.
+        end: path of its DropPath, or of the Identity or None that stands there at a rate of 0.
+            Branches may share it.
     """
 
-    start: str
+    start: str | None
     end: str
 
 
 _PRE_NORM = (Branch('norm1', 'drop_path1'), Branch('norm2', 'drop_path2'))
 _POST_NORM = (Branch('attn', 'drop_path1'), Branch('mlp', 'drop_path2'))
+_ONE_DROP_PATH = (Branch('norm1', 'drop_path'), Branch('norm2', 'drop_path'))
+_CONV = (Branch('conv1', 'drop_path'),)
 _MM_VIT = (Branch('ln1', 'attn.out_drop'), Branch('ln2', 'ffn.dropout_layer'))
+_MM_SWIN = (Branch('norm1', 'attn.drop'), Branch('norm2', 'ffn.dropout_layer'))
 
-BLOCKS: dict[str, tuple[Branch, ...]] = {
-    'timm.models.vision_transformer.Block': _PRE_NORM,
-    'timm.models.vision_transformer.ResPostBlock': _POST_NORM,
-    'mmpretrain.models.backbones.vision_transformer.TransformerEncoderLayer': _MM_VIT,
+_TIMM = {
+    'vision_transformer.Block': _PRE_NORM,  # also PiT's
+    'vision_transformer.ResPostBlock': _POST_NORM,
+    'cait.LayerScaleBlock': _ONE_DROP_PATH,
+    'cait.LayerScaleBlockClassAttn': _ONE_DROP_PATH,
+    'xcit.XCABlock': (
+        Branch('norm1', 'drop_path1'),
+        Branch('norm3', 'drop_path3'),
+        Branch('norm2', 'drop_path2'),
+    ),
+    # The second branch is the MLP of the class token beside the patches as they are.
+    'xcit.ClassAttentionBlock': (Branch('norm1', 'drop_path1'), Branch(None, 'drop_path2')),
+    'swin_transformer.SwinTransformerBlock': _PRE_NORM,
+    'convnext.ConvNeXtBlock': (Branch('conv_dw', 'drop_path'),),
+    'resnet.BasicBlock': _CONV,
+    'resnet.Bottleneck': _CONV,
+    'regnet.Bottleneck': _CONV,
+}
+
+_MMPRETRAIN = {
+    'vision_transformer.TransformerEncoderLayer': _MM_VIT,
     # Stock DeiT3 calls ln1 in both branches and ln2 in none, so both start behind it.
-    'mmpretrain.models.backbones.deit3.DeiT3TransformerEncoderLayer': (
+    'deit3.DeiT3TransformerEncoderLayer': (
         Branch('attn', 'attn.out_drop'),
         Branch('ffn.layers', 'ffn.dropout_layer'),
     ),
+    'xcit.XCABlock': (
+        Branch('norm1', 'drop_path'),
+        Branch('norm3', 'drop_path'),
+        Branch('norm2', 'drop_path'),
+    ),
+    'xcit.ClassAttentionBlock': (Branch('norm1', 'drop_path'), Branch(None, 'drop_path')),
+    'swin_transformer.SwinBlock': _MM_SWIN,
+    'convnext.ConvNeXtBlock': (Branch('depthwise_conv', 'drop_path'),),
+    'resnet.BasicBlock': _CONV,
+    'resnet.Bottleneck': _CONV,
 }
+
+BLOCKS: dict[str, tuple[Branch, ...]] = {
+    **{f'timm.models.{name}': branches for name, branches in _TIMM.items()},
+    **{f'mmpretrain.models.backbones.{name}': branches for name, branches in _MMPRETRAIN.items()},
+    'mmseg.models.backbones.swin.SwinBlock': _MM_SWIN,
+}
+"""Branches by dotted name of the class that defines ``forward``, in the order in which they run."""
 
 
 def register_block(block: type[nn.Module] | str, *branches: Branch) -> None:
@@ -46,8 +85,18 @@ def register_block(block: type[nn.Module] | str, *branches: Branch) -> None:
     Args:
         block: the class that defines ``forward``, or its dotted name.
         branches: its residual branches, in the order in which they run.
+
+    Raises:
+        ValueError: no branch given, or a class without a ``forward`` of its own.
     """
-    BLOCKS[block if isinstance(block, str) else _name(block)] = branches
+    if not branches:
+        raise ValueError(f'{block}: give at least one Branch(start, end).')
+    if not isinstance(block, str) and 'forward' not in vars(block):
+        raise ValueError(
+            f'{class_name(block)} inherits its forward; register the class that defines it, '
+            f'{class_name(_owner_of_forward(block))}.'
+        )
+    BLOCKS[block if isinstance(block, str) else class_name(block)] = branches
 
 
 def branches_of(module: nn.Module) -> tuple[Branch, ...] | None:
@@ -55,11 +104,13 @@ def branches_of(module: nn.Module) -> tuple[Branch, ...] | None:
 
     A subclass that inherits ``forward`` is the same block; one that overrides it may be any.
     """
-    for cls in type(module).__mro__:
-        if 'forward' in vars(cls):
-            return BLOCKS.get(_name(cls))
-    return None
+    return BLOCKS.get(class_name(_owner_of_forward(type(module))))
 
 
-def _name(cls: type) -> str:
+def class_name(cls: type) -> str:
+    """Dotted name of a class, the key of the table."""
     return f'{cls.__module__}.{cls.__qualname__}'
+
+
+def _owner_of_forward(cls: type) -> type:
+    return next(base for base in cls.__mro__ if 'forward' in vars(base))

@@ -12,12 +12,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ['STATIC_FROM', 'Rows', 'draw_rows', 'kept_count', 'mask_rows', 'put_rows', 'take_rows']
+__all__ = [
+    'STATIC_FROM',
+    'Rows',
+    'draw_rows',
+    'kept_count',
+    'mask_rows',
+    'put_rows',
+    'take_rows',
+    'weigh',
+]
 
 STATIC_FROM = 64
 """From this many rows on, every step computes the same number of them (see draw_rows)."""
 
-_WHOLE = 1e-6  # batch * (1 - rate) this near to an integer is one: 10 * (1 - .3) is 7, not 7.0…01
+_WHOLE = 1e-6  # an expected count this near to an integer is one: 20 * (1 - .45) is 11
 
 
 class Rows(NamedTuple):

@@ -1,66 +1,89 @@
 """The module that stands in for DropPath, and the hooks that lead rows to it."""
 
+import torch
 from torch import Tensor, nn
 
 from .functional import Rows, draw_rows, mask_rows, put_rows, take_rows, weigh
+from .rule import choose
 
-__all__ = ['IMPLEMENTATIONS', 'StochasticDepth']
-
-IMPLEMENTATIONS = ('auto', 'subset', 'mask')
+__all__ = ['StochasticDepth']
 
 
 class StochasticDepth(nn.Module):
     """End of a residual branch: puts the kept rows back among zeros, for the stream to add.
 
     It has no parameters and no buffers, so ``state_dict`` keys stay. The rows are drawn where the
-    branch starts, by :meth:`begin`, a forward pre-hook of the branch's first module.
+    branch starts, by :meth:`begin`, a forward pre-hook of the branch's first module. A branch
+    without a start is masked, and its rows are drawn here.
 
     Args:
         rate: drop rate in [0, 1).
-        implementation: ``'subset'`` computes the kept rows only, ``'mask'`` all of them.
-        reason: why this implementation was chosen, for the report.
+        implementation: ``'subset'`` computes the kept rows only, ``'mask'`` all of them, ``'auto'``
+            decides by :func:`~cosub_mm.stochastic_depth.rule.choose`.
         scale_by_keep: divide the residual by the keep probability.
+        convolutional: whether the branch convolves over space, which ``'auto'`` asks.
     """
 
     def __init__(
-        self, rate: float, implementation: str, reason: str = '', scale_by_keep: bool = True
+        self,
+        rate: float,
+        implementation: str = 'auto',
+        scale_by_keep: bool = True,
+        convolutional: bool = False,
     ) -> None:
         super().__init__()
+        self.base_rate = rate
         self.drop_prob = rate
         self.implementation = implementation
-        self.reason = reason
         self.scale_by_keep = scale_by_keep
-        self.block = ''
-        self.path = ''
-        self.original: tuple = ()  # in a tuple, so that it is no submodule
+        self.convolutional = convolutional
+        self.block = self.block_type = self.path = ''  # where it stands, for messages
+        self.settings: tuple = ()  # the arguments of the call that put it there
+        self.starts: list[str | None] = []
+        self.found = False  # automatically, not by the table
+        self.original: tuple = ()  # what stood here, in a tuple so that it is no submodule
+        self.copies = 1
         self._rows: Rows | None = None
         self._batch = 0
+        self._subset = False
+        self._seen = 0
+        self._kept: int | Tensor = 0
 
     @property
     def active(self) -> bool:
+        """Whether a forward pass now would drop rows."""
         return self.training and self.drop_prob > 0
 
     def begin(self, module: nn.Module, args: tuple) -> tuple | None:
         """Forward pre-hook of the branch's first module: draw the rows, hand on the kept ones."""
         if not self.active:
             return None
+        if not args:
+            raise RuntimeError(
+                f'{self.block}: the first module of a branch must be given the stream as its first '
+                f'positional argument. Register the block with another start.'
+            )
         x = args[0]
-        self._rows = draw_rows(len(x), self.drop_prob, x.device, self.scale_by_keep)
-        self._batch = len(x)
-        if self.implementation == 'mask':
-            return None
-        return (take_rows(x, self._rows.index), *args[1:])
+        self._draw(x)
+        self._subset = choose(self, x) == 'subset'
+        return (take_rows(x, self._rows.index), *args[1:]) if self._subset else None
 
-    def reset(self, module: nn.Module, args: tuple) -> None:
-        """Forward pre-hook of the block: forget what an interrupted forward has left."""
+    def reset(self, module: nn.Module, args: tuple) -> tuple | None:
+        """Forward pre-hook of the block: forget what an interrupted forward has left.
+
+        It is also where :func:`~cosub_mm.stochastic_depth.copy_batch_late` copies the batch.
+        """
         self._rows = None
+        if self.copies == 1:
+            return None
+        return (args[0].repeat(self.copies, *[1] * (args[0].ndim - 1)), *args[1:])
 
     def check(self, module: nn.Module, args: tuple, output: object) -> None:
         """Forward hook of the block: every branch that was begun must have ended."""
         if self._rows is not None:
             self._rows = None
             raise RuntimeError(
-                f'{self.block}: a residual branch was begun and its end, {self.path!r}, never '
+                f'{self.block}: a residual branch was begun and its end, {self.path!r}, was not '
                 f'reached. The branch is not what it is registered as.'
             )
 
@@ -68,23 +91,45 @@ class StochasticDepth(nn.Module):
         """Residual of the computed rows -> residual of all rows, dropped ones 0."""
         if not self.active:
             return x
-        rows, batch = self._rows, self._batch
-        self._rows = None
+        rows = self._take_plan(x)
+        if not self._subset:
+            return mask_rows(x, rows)
+        return put_rows(weigh(x, rows), rows.index, self._batch)
+
+    def _draw(self, x: Tensor) -> None:
+        self._batch = len(x)
+        self._rows = draw_rows(self._batch, self.drop_prob, x.device, self.scale_by_keep)
+        if not torch.compiler.is_compiling():  # a counter in the graph would recompile each step
+            self._seen += self._batch
+            weight = self._rows.weight
+            self._kept += len(self._rows.index) if weight is None else weight.sum().detach()
+
+    def _take_plan(self, x: Tensor) -> Rows:
+        if self._rows is None and None in self.starts:
+            self._draw(x)
+            self._subset = False
+        rows, self._rows = self._rows, None
         if rows is None:
             raise RuntimeError(
                 f'{self.block}: the end of a residual branch, {self.path!r}, was reached before '
                 f'its start. The branch is not what it is registered as.'
             )
-        expected = batch if self.implementation == 'mask' else len(rows.index)
+        expected = len(rows.index) if self._subset else self._batch
         if len(x) != expected:
             raise RuntimeError(
                 f'{self.block}: the branch that ends at {self.path!r} was given {expected} of '
-                f'{batch} rows and returned {len(x)}. It takes its batch size from outside the '
-                f"branch. Use implementation='mask' for this model."
+                f'{self._batch} rows and returned {len(x)}: the block reads its batch size before '
+                f"the branch starts. Use implementation='mask' for this model, or register the "
+                f'block with a later start.'
             )
-        if self.implementation == 'mask':
-            return mask_rows(x, rows)
-        return put_rows(weigh(x, rows), rows.index, batch)
+        return rows
+
+    def realised_rate(self, reset: bool = False) -> float | None:
+        """Share of the rows dropped since the last reset; None if none was seen, or compiled."""
+        rate = 1 - float(self._kept) / self._seen if self._seen else None
+        if reset:
+            self._seen, self._kept = 0, 0
+        return rate
 
     def extra_repr(self) -> str:
         return f'drop_prob={self.drop_prob:.3f}, implementation={self.implementation!r}'

@@ -1,0 +1,120 @@
+"""Placing and removing the module that ends a branch, and its hooks."""
+
+from torch import nn
+
+from .branches import Branch
+from .module import StochasticDepth
+from .rule import is_convolutional
+
+__all__ = ['attach', 'built_rate', 'detach_all', 'ends_of', 'is_drop_path', 'parent_of']
+
+
+def is_drop_path(module: nn.Module | None) -> bool:
+    """Whether a module is some library's DropPath: timm's, mmcv's, torchvision's, one's own."""
+    name = type(module).__name__.lower()
+    return not isinstance(module, StochasticDepth) and (
+        'droppath' in name or name == 'stochasticdepth'
+    )
+
+
+def ends_of(model: nn.Module) -> list[StochasticDepth]:
+    """Every end of a branch in ``model``."""
+    return [module for module in model.modules() if isinstance(module, StochasticDepth)]
+
+
+def parent_of(block: nn.Module, path: str) -> tuple[nn.Module, str]:
+    """Module that holds ``path`` directly, and the attribute's name there."""
+    parent_path, _, attribute = path.rpartition('.')
+    return block.get_submodule(parent_path), attribute
+
+
+def built_rate(module: nn.Module | None) -> float:
+    """Rate that a DropPath was built with; 0 for an Identity or None in its place."""
+    if not is_drop_path(module):
+        return 0.0
+    rate = getattr(module, 'drop_prob', None)
+    return float((getattr(module, 'p', None) if rate is None else rate) or 0.0)
+
+
+def attach(
+    block: nn.Module,
+    branch: Branch,
+    rate: float | None,
+    implementation: str,
+    kept_rates: dict | None = None,
+) -> StochasticDepth:
+    """Make one branch stochastic.
+
+    Args:
+        block: the block; its modules at the ends of ``branch`` change.
+        branch: where it starts and ends.
+        rate: drop rate, or None for ``kept_rates`` and else what the block was built with.
+        implementation: ``'auto'``, ``'subset'`` or ``'mask'``.
+        kept_rates: rate by (id of the end's parent, its name there).
+
+    Returns:
+        The end of the branch, which branches may share.
+
+    Raises:
+        ValueError: the branch names a module that is not there, or ends at one that does more than
+            dropping paths.
+    """
+    try:
+        parent, attribute = parent_of(block, branch.end)
+        original = getattr(parent, attribute)
+        start = None if branch.start is None else block.get_submodule(branch.start)
+    except AttributeError as error:
+        raise ValueError(f'{type(block).__name__} has no branch {branch}: {error}.') from None
+    if isinstance(original, StochasticDepth):
+        end = original
+    else:
+        _check_end(block, branch, original)
+        if rate is None:
+            rate = (kept_rates or {}).get((id(parent), attribute), built_rate(original))
+        end = StochasticDepth(
+            rate, implementation, getattr(original, 'scale_by_keep', True), is_convolutional(block)
+        )
+        end.path, end.original = branch.end, (original,)
+        _put_child(parent, attribute, end, block.training)
+        block.register_forward_pre_hook(end.reset)
+        block.register_forward_hook(end.check)
+    end.starts.append(branch.start)
+    if start is not None:
+        start.register_forward_pre_hook(end.begin)
+    return end
+
+
+def detach_all(model: nn.Module) -> None:
+    """Put the original modules back and remove the hooks."""
+    for module in list(model.modules()):
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            for key in [key for key, hook in hooks.items() if _is_ours(hook)]:
+                del hooks[key]
+        for name, child in list(module._modules.items()):
+            if isinstance(child, StochasticDepth):
+                _put_child(module, name, child.original[0], child.training)
+
+
+def _is_ours(hook) -> bool:
+    return isinstance(getattr(hook, '__self__', None), StochasticDepth)
+
+
+def _check_end(block: nn.Module, branch: Branch, original: nn.Module | None) -> None:
+    harmless = original is None or isinstance(original, nn.Identity) or is_drop_path(original)
+    if isinstance(original, nn.Dropout):
+        harmless = original.p == 0
+    if not harmless:
+        raise ValueError(
+            f'{type(block).__name__}: {branch.end!r} is {original}, neither a DropPath nor an '
+            f'Identity; replacing it would change the model.'
+        )
+
+
+def _put_child(parent: nn.Module, name: str, child: nn.Module | None, training: bool) -> None:
+    if child is None:  # timm's convnets hold a plain None where the rate is 0
+        del parent._modules[name]
+        object.__setattr__(parent, name, None)
+        return
+    child.train(training)
+    parent.__dict__.pop(name, None)
+    parent._modules[name] = child

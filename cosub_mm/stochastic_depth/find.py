@@ -1,0 +1,236 @@
+"""Find residual branches of blocks that the table does not name, and prove them."""
+
+import itertools
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from .branches import Branch, class_name
+from .ends import is_drop_path, parent_of
+from .prove import disagreement
+from .trace import Call, EndCall, Probe, trace_ends
+
+__all__ = ['Place', 'UnknownBlockError', 'find_branches', 'unnamed_places']
+
+_ROWS = 3
+_MAX_TRIALS = 24
+
+
+class UnknownBlockError(ValueError):
+    """A block whose branches are neither in the table nor found and proven."""
+
+
+class Place(NamedTuple):
+    """A DropPath, or what stands in its place at a rate of 0."""
+
+    name: str
+    parent: nn.Module
+    attribute: str
+
+
+class _Found(NamedTuple):
+    block_name: str
+    block: nn.Module
+    end: str
+    starts: list[str]
+    args: tuple
+    kwargs: dict
+
+
+def unnamed_places(model: nn.Module, named: list[tuple[nn.Module, tuple]]) -> list[Place]:
+    """Places of DropPath in ``model`` that no branch of the ``named`` blocks ends at."""
+    claimed = set()
+    for block, branches in named:
+        for branch in branches:
+            parent, attribute = parent_of(block, branch.end)
+            claimed.add((id(parent), attribute))
+    places = []
+    for name, module in model.named_modules():
+        slots = {**{k: v for k, v in vars(module).items() if v is None}, **module._modules}
+        for attribute, child in slots.items():
+            placeholder = child is None or type(child) is nn.Identity
+            is_place = is_drop_path(child) or (placeholder and 'drop_path' in attribute)
+            if is_place and (id(module), attribute) not in claimed:
+                places.append(Place(f'{name}.{attribute}'.lstrip('.'), module, attribute))
+    return places
+
+
+def find_branches(
+    model: nn.Module, places: list[Place], example_input: Any, must_find: bool
+) -> tuple[dict[str, tuple[nn.Module, tuple[Branch, ...]]], dict[str, str]]:
+    """Find and prove the branches that end at ``places``.
+
+    Args:
+        model: is run once, on the example, in evaluation mode.
+        places: where branches end.
+        example_input: tensor or tuple of arguments for the model, or None to guess an image.
+        must_find: raise for a place without a proven start; otherwise such a branch is masked.
+
+    Returns:
+        Blocks by name with their branches, and the places that no residual passes, with a reason.
+
+    Raises:
+        UnknownBlockError: a branch without a proven start, or a model that the example fails on.
+    """
+    calls = _watch(model, places, _inputs(model, example_input))
+    found: dict[str, tuple[nn.Module, tuple[Branch, ...]]] = {}
+    skipped: dict[str, str] = {}
+    verdicts: dict[Any, tuple[tuple[Branch, ...], str]] = {}
+    for place in places:
+        group = calls.get(place.name, [])
+        if not group or None in group:
+            skipped[place.name] = (
+                'its result joins no other tensor of its block: no residual ends there'
+                if group
+                else 'never called: the block has no residual connection'
+            )
+            continue
+        key = (_structure(group[0].block), group[0].end, str([c.starts for c in group]))
+        if key not in verdicts:
+            verdicts[key] = _prove(group)
+        branches, reason = verdicts[key]
+        if not branches:
+            if must_find:
+                raise UnknownBlockError(_refusal(group[0], reason))
+            branches = (Branch(None, group[0].end),)
+        name, block = group[0].block_name, group[0].block
+        found[name] = (block, (*found[name][1], *branches) if name in found else branches)
+    return found, skipped
+
+
+def _watch(model: nn.Module, places: list[Place], inputs: tuple) -> dict[str, list[_Found | None]]:
+    """Run the model and note, for each place, its calls within the first block that calls it."""
+    originals = [getattr(place.parent, place.attribute) for place in places]
+    calls: dict[str, list[_Found | None]] = {}
+    owners: dict[str, Call] = {}
+
+    def note(end: EndCall, stream: Tensor | None) -> None:
+        callers = end.call.ancestors()
+        if stream is not None and end.scope in callers:
+            found, owner = _locate(end, stream)
+        else:
+            found, owner = None, callers[0]
+        name = end.call.name
+        if owners.setdefault(name, owner) is owner:
+            calls.setdefault(name, []).append(found)
+
+    try:
+        for place in places:
+            _set(place, Probe())
+        trace_ends(model, inputs, note)
+    except Exception as error:
+        raise UnknownBlockError(
+            f'{type(model).__name__} has blocks that the table does not name '
+            f'({places[0].name!r} and {len(places) - 1} more places of DropPath), and it failed on '
+            f'the example it was to be searched with, {tree_map(_shape, inputs)}: '
+            f'{type(error).__name__}: {error}. Give apply_stochastic_depth(example_input=...) what '
+            f'the model takes, or register the block.'
+        ) from error
+    finally:
+        for place, original in zip(places, originals):
+            _set(place, original)
+    return calls
+
+
+def _locate(end: EndCall, stream: Tensor) -> tuple[_Found, Call]:
+    """The block of one DropPath call, and where its branch may start, likeliest first."""
+    callers = end.call.ancestors()
+    owner, likeliest = end.scope, []
+    for caller in callers[callers.index(end.scope) :]:
+        fed = [c for c in caller.descendants() if c.is_fed_by(stream) and c not in callers]
+        if fed:
+            owner, likeliest = caller, [fed[0]]
+            break
+    children = [c for c in owner.children if c is not end.call]
+    ends = [i for i, c in enumerate(children) if _holds_probe(c) and c not in callers]
+    candidates = likeliest + children[ends[-1] + 1 if ends else 0 :]
+    prefix = f'{owner.name}.' if owner.name else ''
+    starts = list(dict.fromkeys(c.name.removeprefix(prefix) for c in candidates))
+    args, kwargs = tree_map(_copy, (owner.args, owner.kwargs))
+    return (
+        _Found(owner.name, owner.module, end.call.name.removeprefix(prefix), starts, args, kwargs),
+        owner,
+    )
+
+
+def _holds_probe(call: Call) -> bool:
+    return any(isinstance(c.module, Probe) for c in (call, *call.descendants()))
+
+
+def _prove(group: list[_Found]) -> tuple[tuple[Branch, ...], str]:
+    first, reason = group[0], 'no module is called between the stream and the DropPath'
+    options = itertools.product(*(found.starts for found in group))
+    for starts in itertools.islice(options, _MAX_TRIALS):
+        branches = tuple(Branch(start, first.end) for start in starts)
+        problem = disagreement(first.block, branches, first.args, first.kwargs)
+        if problem is None:
+            return branches, ''
+        reason = f'starting at {starts if len(starts) > 1 else starts[0]!r}, {problem}'
+    return (), reason
+
+
+def _refusal(found: _Found, reason: str) -> str:
+    cls = type(found.block)
+    return (
+        f'Block {found.block_name!r} ({class_name(cls)}): no start of the residual branch that '
+        f'ends at {found.end!r} could be proven; {reason}. Register the block:\n\n'
+        f'    from {cls.__module__} import {cls.__qualname__}\n'
+        f'    from cosub_mm.stochastic_depth import Branch, register_block\n\n'
+        f'    register_block(\n'
+        f'        {cls.__qualname__},\n'
+        f'        # start: the first module that works on the branch; None: compute all rows and '
+        f'mask\n'
+        f'        Branch(start=None, end={found.end!r}),\n'
+        f"        # ... one Branch for each of the block's residual branches, in order\n"
+        f'    )\n\n'
+        f"or use implementation='mask', which masks what it cannot prove."
+    )
+
+
+def _structure(block: nn.Module) -> tuple:
+    """What two blocks share if one proof serves both."""
+    scalars = tuple(
+        (name, key, value)
+        for name, module in block.named_modules()
+        for key, value in sorted(vars(module).items())
+        if key != 'training' and isinstance(value, bool | int | str | tuple | None)
+    )
+    return tuple((name, type(module)) for name, module in block.named_modules()), scalars
+
+
+def _inputs(model: nn.Module, example_input: Any) -> tuple:
+    if example_input is not None:
+        return example_input if isinstance(example_input, tuple) else (example_input,)
+    config = getattr(model, 'pretrained_cfg', None) or getattr(model, 'default_cfg', None) or {}
+    shape = tuple(config.get('input_size') or ())
+    size = getattr(model, 'img_size', None) or getattr(
+        getattr(model, 'patch_embed', None), 'img_size', None
+    )
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    if size is not None:
+        sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
+        shape = (shape[0] if shape else getattr(first, 'in_channels', 3), *sides)
+    shape = shape or (getattr(first, 'in_channels', 3), 224, 224)
+    parameter = next(model.parameters())
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn((_ROWS, *shape), generator=generator)
+    return (x.to(device=parameter.device, dtype=parameter.dtype),)
+
+
+def _set(place: Place, child: nn.Module | None) -> None:
+    if child is None:
+        place.parent._modules.pop(place.attribute, None)
+        object.__setattr__(place.parent, place.attribute, None)
+    else:
+        place.parent.__dict__.pop(place.attribute, None)
+        place.parent._modules[place.attribute] = child
+
+
+def _copy(x: Any) -> Any:
+    return x.detach().clone() if isinstance(x, Tensor) else x
+
+
+def _shape(x: Any) -> Any:
+    return tuple(x.shape) if isinstance(x, Tensor) else x

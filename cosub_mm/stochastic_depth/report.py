@@ -1,0 +1,129 @@
+"""What stochastic depth does to a model, block by block, as numbers and as a table."""
+
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from .functional import STATIC_FROM, kept_count
+from .module import StochasticDepth
+from .rule import explain
+
+__all__ = ['BranchReport', 'Report', 'describe']
+
+
+@dataclass(frozen=True)
+class BranchReport:
+    """One residual branch.
+
+    Attributes:
+        block: name of the block in the model.
+        block_type: class of the block.
+        start: first module of the branch, or None if it is masked.
+        end: module in DropPath's place.
+        rate: drop rate asked for.
+        implementation: ``'subset'`` or ``'mask'``.
+        reason: why.
+        found: whether the branch was found automatically and proven, not named by the table.
+    """
+
+    block: str
+    block_type: str
+    start: str | None
+    end: str
+    rate: float
+    implementation: str
+    reason: str
+    found: bool = False
+
+    def kept_rows(self, batch_size: int) -> float:
+        """Expected number of kept rows, exact: ``batch_size * (1 - rate)``."""
+        whole, fraction = kept_count(batch_size, self.rate)
+        return whole + fraction
+
+    def computed_rows(self, batch_size: int) -> float:
+        """Expected number of computed rows: at least 1, rounded up for large batches."""
+        if self.implementation == 'mask' or self.rate == 0:
+            return batch_size
+        whole, fraction = kept_count(batch_size, self.rate)
+        if fraction and batch_size >= STATIC_FROM:
+            return whole + 1
+        return max(whole, 1) + (fraction if whole else 0)
+
+    def realised_rate(self, batch_size: int) -> float:
+        """Mean share of rows that are dropped."""
+        return 1 - self.kept_rows(batch_size) / batch_size
+
+
+@dataclass(frozen=True)
+class Report:
+    """All branches of a model. ``print(report)`` shows a table, for ``batch_size`` rows.
+
+    Attributes:
+        blocks: one entry a residual branch, in the order of the model's modules.
+        skipped: names of DropPath places in which no residual ends, and why.
+        batch_size: rows that ``str(report)`` reckons with.
+    """
+
+    blocks: list[BranchReport]
+    skipped: dict[str, str] = field(default_factory=dict)
+    batch_size: int = 64
+
+    def computed_share(self, batch_size: int) -> float:
+        """Computed rows over all rows, mean over branches."""
+        computed = [branch.computed_rows(batch_size) for branch in self.blocks]
+        return sum(computed) / (len(computed) * batch_size)
+
+    def table(self, batch_size: int) -> str:
+        """The table for batches of ``batch_size`` rows (copies included)."""
+        head = ('block', 'branch', 'rate', 'kept', 'realised', 'implementation', 'why')
+        rows = [head, *(_cells(branch, batch_size) for branch in self.blocks)]
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        lines = [f'Stochastic depth, {len(self.blocks)} branches, {batch_size} rows a batch:']
+        lines += [_line(row, widths) for row in rows]
+        lines += [f'not dropped: {name} ({reason})' for name, reason in self.skipped.items()]
+        return '\n'.join(lines)
+
+    def __str__(self) -> str:
+        return self.table(self.batch_size)
+
+
+def describe(model: nn.Module) -> Report | None:
+    """Report on a model that stochastic depth was applied to, or None."""
+    ends = [module for module in model.modules() if isinstance(module, StochasticDepth)]
+    branches = [branch for end in ends for branch in _branches(end)]
+    return Report(branches) if branches else None
+
+
+def _branches(end: StochasticDepth) -> list[BranchReport]:
+    entries = []
+    for start in end.starts:
+        implementation, reason = explain(end, start)
+        entries.append(
+            BranchReport(
+                end.block,
+                end.block_type,
+                start,
+                end.path,
+                end.drop_prob,
+                implementation,
+                reason,
+                end.found,
+            )
+        )
+    return entries
+
+
+def _cells(branch: BranchReport, batch_size: int) -> tuple[str, ...]:
+    return (
+        branch.block or '(model)',
+        f'{branch.start or "…"} -> {branch.end}',
+        f'{branch.rate:.3f}',
+        f'{branch.kept_rows(batch_size):.4g}',
+        f'{branch.realised_rate(batch_size):.3f}',
+        branch.implementation,
+        branch.reason + (' (found automatically)' if branch.found else ''),
+    )
+
+
+def _line(row: tuple[str, ...], widths: list[int]) -> str:
+    return '  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
