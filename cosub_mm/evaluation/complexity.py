@@ -40,6 +40,9 @@ def complexity(cfg: Config, shape: tuple[int, int]) -> Complexity:
     with torch.device('meta'), _ReadableLinspace():
         model = revert_sync_batchnorm(MODELS.build(model_cfg)).eval()
         image = torch.empty(1, 3, *shape)
+    params = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    # The counter hooks gradients, which a bare parameter passed between modules has none of.
+    model.requires_grad_(False)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         model(image, mode='tensor')
@@ -47,7 +50,7 @@ def complexity(cfg: Config, shape: tuple[int, int]) -> Complexity:
     counts = counter.get_flop_counts()['Global']
     products = sum(count for op, count in counts.items() if _is_product_of_activations(str(op)))
     return Complexity(
-        params=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        params=params,
         # torch counts a multiply-add as two operations, the papers as one
         flops=total // 2,
         flops_without_attention=(total - products) // 2,

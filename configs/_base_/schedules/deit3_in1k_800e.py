@@ -10,7 +10,9 @@ optim_wrapper = dict(
         custom_keys={'cls_token': dict(decay_mult=0.0), 'pos_embed': dict(decay_mult=0.0)},
     ),
 )
-param_scheduler = dict(type='DeiTCosineLR', epochs=800, warmup_epochs=5, warmup_lr=1e-6, min_lr=1e-5)
+param_scheduler = dict(
+    type='DeiTCosineLR', epochs=800, warmup_epochs=5, warmup_lr=1e-6, min_lr=1e-5
+)
 train_cfg = dict(by_epoch=True, max_epochs=800, val_interval=10)
 val_cfg = dict()
 test_cfg = dict()

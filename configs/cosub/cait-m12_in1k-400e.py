@@ -1,0 +1,7 @@
+# Table 6, CaiT-M12: 400 epochs on ImageNet-1k at 224.
+_base_ = [
+    '../_base_/models/cait-m12_cosub.py',
+    '../_base_/datasets/imagenet_3aug_rrc.py',
+    '../_base_/schedules/deit3_in1k_400e.py',
+    '../_base_/default_runtime.py',
+]
