@@ -4,6 +4,7 @@ mmengine's own set-up calls ``torch.cuda.set_device`` for every launcher, so on 
 GPU the group has to exist before the Runner asks for it.
 """
 
+import gc
 import os
 import re
 import subprocess
@@ -88,8 +89,14 @@ def _first_slurm_host() -> str:
 
 
 def close_process_group() -> None:
-    """Destroy the process group, if there is one; torch complains of groups left open at exit."""
+    """Destroy the process group, if there is one; torch complains of groups left open at exit.
+
+    All processes wait for each other: gloo's threads abort a process whose peer is already gone.
+    The models wrapped for the group go first; they sit in reference cycles of the Runner.
+    """
     if dist.is_available() and dist.is_initialized():
+        gc.collect()
+        dist.barrier()
         dist.destroy_process_group()
 
 
