@@ -10,7 +10,7 @@ from .branches import Branch, register_block
 from .find import UnknownBlockError
 from .late_copy import copy_batch_late
 from .module import StochasticDepth
-from .report import BranchReport, Report, describe
+from .report import BranchReport, Report, describe, realised_drop_rate
 from .schedule import block_rates
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     'copy_batch_late',
     'describe',
     'max_drop_rate',
+    'realised_drop_rate',
     'register_block',
     'remove_stochastic_depth',
     'scale_drop_rates',

@@ -1,5 +1,6 @@
 """Put efficient stochastic depth into a model, and take it out again."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -74,7 +75,7 @@ def apply_stochastic_depth(
     except Exception:
         detach_all(model)
         raise
-    return Report(describe(model).blocks, skipped)
+    return dataclasses.replace(describe(model), skipped=skipped)
 
 
 def remove_stochastic_depth(model: nn.Module) -> None:

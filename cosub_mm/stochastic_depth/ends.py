@@ -100,6 +100,11 @@ def _is_ours(hook) -> bool:
 
 
 def _check_end(block: nn.Module, branch: Branch, original: nn.Module | None) -> None:
+    if getattr(original, 'mode', 'row') != 'row':
+        raise ValueError(
+            f"{type(block).__name__}: {branch.end!r} drops whole batches (mode='batch'); only "
+            f"mode='row', which drops samples, is supported."
+        )
     harmless = original is None or isinstance(original, nn.Identity) or is_drop_path(original)
     if isinstance(original, nn.Dropout):
         harmless = original.p == 0

@@ -74,7 +74,13 @@ def find_branches(
     Raises:
         UnknownBlockError: a branch without a proven start, or a model that the example fails on.
     """
-    calls = _watch(model, places, _inputs(model, example_input))
+    devices = {p.device.index for p in model.parameters() if p.device.type == 'cuda'}
+    with torch.random.fork_rng(devices=sorted(devices)):  # a search changes no seeded run
+        return _find(model, places, _inputs(model, example_input), must_find)
+
+
+def _find(model: nn.Module, places: list[Place], inputs: tuple, must_find: bool) -> tuple:
+    calls = _watch(model, places, inputs)
     found: dict[str, tuple[nn.Module, tuple[Branch, ...]]] = {}
     skipped: dict[str, str] = {}
     verdicts: dict[Any, tuple[tuple[Branch, ...], str]] = {}

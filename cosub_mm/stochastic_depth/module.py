@@ -124,12 +124,12 @@ class StochasticDepth(nn.Module):
             )
         return rows
 
-    def realised_rate(self, reset: bool = False) -> float | None:
-        """Share of the rows dropped since the last reset; None if none was seen, or compiled."""
-        rate = 1 - float(self._kept) / self._seen if self._seen else None
+    def tally(self, reset: bool = False) -> tuple[int, float]:
+        """Rows seen and rows kept since the last reset; compiled code does not count."""
+        seen, kept = self._seen, float(self._kept)
         if reset:
             self._seen, self._kept = 0, 0
-        return rate
+        return seen, kept
 
     def extra_repr(self) -> str:
         return f'drop_prob={self.drop_prob:.3f}, implementation={self.implementation!r}'

@@ -78,9 +78,8 @@ def _run(trial: nn.Module, args: tuple, kwargs: dict, ends: set = frozenset()) -
         for x in leaves
     ]
     args, kwargs = torch.utils._pytree.tree_unflatten(leaves, spec)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        outputs = [x for x in tree_flatten(trial(*args, **kwargs))[0] if isinstance(x, Tensor)]
+    torch.manual_seed(1)  # the caller forks the generators
+    outputs = [x for x in tree_flatten(trial(*args, **kwargs))[0] if isinstance(x, Tensor)]
     wanted = [x for x in leaves if isinstance(x, Tensor) and x.requires_grad]
     wanted += list(trial.parameters())
     total = sum((x * _weights_like(x)).sum() for x in outputs if x.requires_grad)

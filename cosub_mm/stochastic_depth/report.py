@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from .ends import ends_of
 from .functional import STATIC_FROM, kept_count
 from .module import StochasticDepth
 from .rule import explain
 
-__all__ = ['BranchReport', 'Report', 'describe']
+__all__ = ['BranchReport', 'Report', 'describe', 'realised_drop_rate']
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,13 @@ class Report:
 
     Attributes:
         blocks: one entry a residual branch, in the order of the model's modules.
+        settings: drop_rate, schedule and implementation that the call was given.
         skipped: names of DropPath places in which no residual ends, and why.
         batch_size: rows that ``str(report)`` reckons with.
     """
 
     blocks: list[BranchReport]
+    settings: tuple[float | None, str, str]
     skipped: dict[str, str] = field(default_factory=dict)
     batch_size: int = 64
 
@@ -89,9 +92,28 @@ class Report:
 
 def describe(model: nn.Module) -> Report | None:
     """Report on a model that stochastic depth was applied to, or None."""
-    ends = [module for module in model.modules() if isinstance(module, StochasticDepth)]
+    ends = ends_of(model)
     branches = [branch for end in ends for branch in _branches(end)]
-    return Report(branches) if branches else None
+    return Report(branches, ends[0].settings) if ends else None
+
+
+def realised_drop_rate(model: nn.Module, reset: bool = False) -> float:
+    """Share of rows that the branches of ``model`` have dropped since the last reset.
+
+    Where nothing was counted (before the first step, and in compiled code, where a counter would
+    recompile each step), the mean of the rates asked for, which are the expected ones.
+
+    Raises:
+        ValueError: a model without stochastic depth.
+    """
+    ends = ends_of(model)
+    if not ends:
+        raise ValueError('The model has no stochastic depth; call apply_stochastic_depth first.')
+    tallies = [end.tally(reset) for end in ends]
+    seen = sum(rows for rows, _ in tallies)
+    if not seen:
+        return sum(end.drop_prob for end in ends) / len(ends)
+    return 1 - sum(kept for _, kept in tallies) / seen
 
 
 def _branches(end: StochasticDepth) -> list[BranchReport]:

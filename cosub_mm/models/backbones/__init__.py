@@ -1,4 +1,5 @@
+from .cosub_backbone import CosubBackbone
 from .cosub_vit import CosubViT
 from .timm_backbone import CosubTIMMBackbone
 
-__all__ = ['CosubTIMMBackbone', 'CosubViT']
+__all__ = ['CosubBackbone', 'CosubTIMMBackbone', 'CosubViT']

@@ -1,0 +1,111 @@
+"""Efficient stochastic depth from the ``custom_hooks`` of any config."""
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmpretrain.registry import HOOKS as MMPRETRAIN_HOOKS
+from torch import nn
+
+from cosub_mm.stochastic_depth import (
+    apply_stochastic_depth,
+    describe,
+    realised_drop_rate,
+    scale_drop_rates,
+)
+
+__all__ = ['EfficientDropPathHook']
+
+
+@HOOKS.register_module()
+@MMPRETRAIN_HOOKS.register_module()
+class EfficientDropPathHook(Hook):
+    """Apply stochastic depth at the start of training, warm its rate up, and log it.
+
+    The report is logged once, as a table. Each log interval shows ``drop_rate``, the share of rows
+    that were dropped since the last one (in compiled code, which counts nothing, the rate asked).
+
+    Args:
+        drop_rate: rate of all blocks in [0, 1). None keeps the rates of the model, and also
+            stochastic depth that is already there.
+        schedule: ``'uniform'`` or ``'linear'`` over depth.
+        implementation: ``'auto'``, ``'subset'`` or ``'mask'``.
+        module: path of the part to apply it to; an empty string is the whole model. By default
+            ``backbone`` where the model has one.
+        warmup: epochs, or iterations if ``by_epoch`` is False, over which the rate grows linearly
+            from 0. The first one trains without drops, the one after the last at the full rate.
+        by_epoch: unit of ``warmup``.
+        interval: iterations between two values of ``drop_rate``.
+
+    Raises:
+        ValueError: bad arguments, here or of :func:`apply_stochastic_depth`.
+
+    Example::
+
+        custom_hooks = [dict(type='EfficientDropPathHook', drop_rate=0.2, warmup=5)]
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(
+        self,
+        drop_rate: float | None = None,
+        schedule: str = 'uniform',
+        implementation: str = 'auto',
+        module: str | None = None,
+        warmup: int = 0,
+        by_epoch: bool = True,
+        interval: int = 10,
+    ) -> None:
+        if warmup < 0 or interval < 1:
+            raise ValueError(
+                f'warmup={warmup} must be at least 0 and interval={interval} at least 1.'
+            )
+        self.settings = (drop_rate, schedule, implementation)
+        self.module = module
+        self.warmup = warmup
+        self.by_epoch = by_epoch
+        self.interval = interval
+
+    def before_run(self, runner) -> None:
+        """Apply stochastic depth, before other hooks copy the model."""
+        target = self._target(runner)
+        present = describe(target)
+        drop_rate = self.settings[0]
+        if present is None or (drop_rate is not None and present.settings != self.settings):
+            present = apply_stochastic_depth(target, *self.settings)
+        if not getattr(runner, 'train_dataloader', None):
+            return
+        batch_size = self._rows(runner)
+        runner.logger.info(f'{type(target).__name__}: {present.table(batch_size)}')
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        """Set the rate of the warm-up."""
+        if self.warmup:
+            done = runner.epoch if self.by_epoch else runner.iter
+            scale_drop_rates(self._target(runner), min(done / self.warmup, 1.0))
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Hand the realised rate to the log."""
+        if self.every_n_train_iters(runner, self.interval) or runner.iter == 0:
+            rate = realised_drop_rate(self._target(runner), reset=True)
+            runner.message_hub.update_scalar('train/drop_rate', rate)
+
+    def _target(self, runner) -> nn.Module:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        path = self.module
+        if path is None:
+            path = 'backbone' if isinstance(getattr(model, 'backbone', None), nn.Module) else ''
+        try:
+            return model.get_submodule(path)
+        except AttributeError:
+            raise ValueError(
+                f'module={path!r} is no part of {type(model).__name__}; it has '
+                f'{[name for name, _ in model.named_children()]}.'
+            ) from None
+
+    def _rows(self, runner) -> int:
+        """Rows of a training batch as the blocks see them, copies included."""
+        loader = runner.train_dataloader
+        size = loader.get('batch_size') if isinstance(loader, dict) else loader.batch_size
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        return (size or 1) * getattr(model, 'num_submodels', 1)
