@@ -1,5 +1,6 @@
 """Data sets, transforms and checks that mmpretrain and mmseg lack."""
 
+from .guarded import GuardedImages
 from .imagenet_v2 import ImageNetValV2
 from .inaturalist import INaturalist2018, INaturalist2019
 from .transfer import (
@@ -15,6 +16,7 @@ __all__ = [
     'CheckedCIFAR100',
     'CheckedFlowers102',
     'CheckedStanfordCars',
+    'GuardedImages',
     'INaturalist2018',
     'INaturalist2019',
     'ImageNetValV2',

@@ -1,263 +1,215 @@
-"""What is cheap to see of a data set before a training on it starts."""
+"""Checks of a config's data before a training or a test begins.
 
-import os
-from collections.abc import Iterator
+They look at folders and names only, so that they take seconds on ImageNet-21k; what is inside an
+image or a mask is checked as it is read, by :class:`GuardedImages`.
+"""
+
+from collections.abc import Iterator, Sequence
+from inspect import signature
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.logging import print_log
+from mmengine.registry import DATASETS, Registry
 from mmpretrain.datasets import CustomDataset
-from mmpretrain.registry import DATASETS
+from torch.utils.data import Dataset
 
-from .loading import BAD_IMAGE_POLICIES
-from .verification import datasets_of, verify
+from .folders import check_class_folders, check_segmentation_folders
+from .guarded import POLICIES
 
-__all__ = ['DataError', 'check_data', 'set_bad_image_policy']
+__all__ = ['check_data', 'datasets_of', 'num_classes_of', 'set_bad_image_policy']
 
-LAYOUTS = {
-    'classification': 'ROOT/{train,val}/CLASS/IMAGE',
-    'segmentation': 'ROOT/images/SPLIT/NAME.jpg and ROOT/annotations/SPLIT/NAME.png',
-}
-
-
-class DataError(ValueError):
-    """A data set that does not fit its config, or is incomplete."""
-
-
-class DataMissing(FileNotFoundError):
-    """A data set that is not where the config looks for it."""
-
-
-def check_data(cfg: Config) -> None:
-    """Look at the folders of every data set of a config, without reading an image.
-
-    Classification from class folders: the folders exist, each holds an image, there are as many as
-    the head has classes. Segmentation: images and masks exist and match by name, and the heads have
-    as many classes as the data set. Data sets of other kinds check themselves when they are built.
-
-    Args:
-        cfg: a config of mmpretrain or mmseg.
-
-    Raises:
-        DataMissing: a folder or list that does not exist.
-        DataError: an empty folder, a class without an image, a mask without an image or the other
-            way round, or another number of classes.
-    """
-    for name, dataset in datasets_of(cfg):
-        cls = _dataset_class(dataset, cfg.get('default_scope', 'mmpretrain'))
-        if cls is None:
-            continue
-        if _is_segmentation(cls):
-            _check_segmentation(name, dataset, cls, _heads(cfg.model))
-        elif issubclass(cls, CustomDataset) and _reads_folders(dataset, cls):
-            _check_class_folders(name, dataset, _head_classes(cfg))
+PARTS = ('train', 'val', 'test')
+GUARD = 'mmpretrain.GuardedImages'
 
 
 def set_bad_image_policy(cfg: Config, policy: str) -> None:
-    """Let the pipelines of a config name broken files, and stop at them or skip them.
-
-    A broken training image is replaced by another one. For validation and test, where another image
-    would change the metric, all files are read first and the broken ones are left out of it.
+    """Let every data set of the config stop at, or skip, files that cannot be decoded.
 
     Args:
-        cfg: a config of mmpretrain or mmseg, changed in place.
+        cfg: changed in place. Each data set is wrapped in :class:`GuardedImages`, and images are
+            decoded by Pillow unless the config names a backend: OpenCV, mmcv's default, returns
+            half a picture from a truncated file without a word.
         policy: ``'stop'`` or ``'skip'``.
 
     Raises:
-        ValueError: another policy.
+        ValueError: an unknown policy.
     """
-    if policy not in BAD_IMAGE_POLICIES:
-        raise ValueError(f"--on-bad-image {policy!r} is unknown; choose 'stop' or 'skip'.")
-    for part in ('train', 'val', 'test'):
+    if policy not in POLICIES:
+        raise ValueError(f'policy={policy!r} is unknown; choose from {", ".join(POLICIES)}.')
+    for loader in _loaders(cfg):
+        dataset = loader['dataset']
+        if dataset.get('type') == GUARD:
+            dataset['policy'] = policy
+        else:
+            loader['dataset'] = dict(type=GUARD, dataset=dataset, policy=policy)
+    for _, dataset in datasets_of(cfg):
+        _decode_by_pillow(dataset.get('pipeline'))
+    _decode_by_pillow(cfg.get('tta_pipeline'))
+
+
+def check_data(cfg: Config) -> None:
+    """Check folders and numbers of classes of every data set of the config.
+
+    Raises:
+        FileNotFoundError: a data root, folder or list that does not exist.
+        ValueError: an empty data root, a class folder without images, images without masks,
+            training and validation folders with other classes, or a number of classes that is not
+            the model's.
+    """
+    heads = num_classes_of(cfg)
+    classes_by_part = {}
+    # Names without a prefix are those of the config's library.
+    scope = cfg.get('default_scope') or 'mmpretrain'
+    with DATASETS.switch_scope_and_registry(scope) as registry:
+        for part, dataset in datasets_of(cfg):
+            classes = _check_dataset(registry, dataset, part)
+            if classes is None:
+                continue
+            _compare_with_model(classes, heads, _where(dataset, part))
+            by_folder = str(dataset.get('type')).endswith('CustomDataset')
+            if by_folder and not dataset.get('ann_file'):
+                classes_by_part[part] = (tuple(classes), _where(dataset, part))
+    _compare_parts(classes_by_part)
+    _compare_preprocessor(cfg, heads)
+
+
+def datasets_of(cfg: Config) -> Iterator[tuple[str, dict]]:
+    """Every data set that reads files, found through wrappers, with its part (train, val, test)."""
+    for part in PARTS:
         loader = cfg.get(f'{part}_dataloader')
-        for dataset in _leaves(loader['dataset']) if loader else ():
-            if part != 'train' and policy == 'skip':
-                _leave_out_broken(dataset, cfg.get('default_scope', 'mmpretrain'))
-            pipeline = dataset.get('pipeline')
-            if pipeline:
-                dataset['pipeline'] = list(_checked_steps(pipeline, dataset, cfg, policy))
-    if cfg.get('tta_pipeline') and cfg.get('test_dataloader'):
-        dataset = next(_leaves(cfg.test_dataloader['dataset']))
-        cfg.tta_pipeline = list(_checked_steps(cfg.tta_pipeline, dataset, cfg, policy))
-
-
-def _leaves(dataset: dict) -> Iterator[dict]:
-    inner = dataset.get('dataset', dataset.get('datasets'))
-    if inner is None:
-        yield dataset
-        return
-    for item in inner if isinstance(inner, list | tuple) else [inner]:
-        yield from _leaves(item)
-
-
-def _checked_steps(pipeline: list[dict], dataset: dict, cfg: Config, policy: str) -> Iterator[dict]:
-    for step in pipeline:
-        kind = str(step['type']).rpartition('.')[2]
-        if kind == 'LoadImageFromFile':
-            yield {**step, 'type': 'mmpretrain.CheckedLoadImage', 'on_bad_image': policy}
-            continue
-        yield step
-        heads = _heads(cfg.model)
-        if kind == 'LoadAnnotations' and heads:
-            classes = heads[0].get('out_channels') or heads[0]['num_classes']
-            limit = max(classes, heads[0]['num_classes'])
-            yield {'type': 'mmpretrain.CheckedLabels', 'num_classes': limit}
-
-
-def _leave_out_broken(dataset: dict, scope: str) -> None:
-    """Restrict a data set of validation or test to the files that can be read."""
-    cls = _dataset_class(dataset, scope)
-    if cls is None:
-        return
-    report = verify(str(dataset['type']), dataset, None)
-    if not report.broken:
-        return
-    broken = {path for path, _ in report.broken}
-    names = ', '.join(sorted(broken)[:8]) + (', ...' if len(broken) > 8 else '')
-    print_log(
-        f'{report.name}: {len(broken)} of {report.total} files cannot be read and are left out of '
-        f'the metric: {names}',
-        logger='current',
-        level='WARNING' if False else 30,
-    )
-    built = cls(**{k: v for k, v in dataset.items() if k not in ('type', 'pipeline')}, pipeline=[])
-    dataset['indices'] = [
-        i
-        for i in range(len(built))
-        if not broken & {built.get_data_info(i).get(k) for k in ('img_path', 'seg_map_path')}
-    ]
-
-
-def _dataset_class(dataset: dict, scope: str) -> type | None:
-    kind = dataset['type']
-    if not isinstance(kind, str):
-        return kind
-    return DATASETS.get(kind if '.' in kind else f'{scope}.{kind}')
-
-
-def _is_segmentation(cls: type) -> bool:
-    return any(base.__name__ == 'BaseSegDataset' for base in cls.__mro__)
-
-
-def _heads(model: dict) -> list[dict]:
-    """Segmentation heads of a model config, also inside a TTA wrapper."""
-    model = model.get('module') or model
-    heads = []
-    for key in ('decode_head', 'auxiliary_head'):
-        head = model.get(key)
-        heads += head if isinstance(head, list | tuple) else [head] if head else []
-    return heads
-
-
-def _head_classes(cfg: Config) -> int | None:
-    model = cfg.model.get('module') or cfg.model
-    return (model.get('head') or {}).get('num_classes')
-
-
-def _reads_folders(dataset: dict, cls: type) -> bool:
-    """Whether labels come from folder names, as in ``ROOT/train/CLASS/IMAGE``."""
-    if dataset.get('ann_file') or dataset.get('with_label') is False:
-        return False
-    if cls.__name__ not in ('CustomDataset', 'ImageNet'):
-        return False  # others read lists of their own
-    split = dataset.get('split')
-    listed = Path(dataset.get('data_root', ''), 'meta', f'{split}.txt')
-    return not (split and listed.is_file())
-
-
-def _check_class_folders(name: str, dataset: dict, num_classes: int | None) -> None:
-    prefix = dataset.get('data_prefix') or dataset.get('split') or ''
-    if isinstance(prefix, dict):
-        prefix = prefix.get('img_path', '')
-    folder = Path(dataset.get('data_root', ''), prefix)
-    _require_folder(name, folder, 'classification')
-    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-    if not classes:
-        raise DataError(
-            f"{name}: '{folder}' holds no class folder; the layout is "
-            f'{LAYOUTS["classification"]}. Give another folder by --data-root.'
-        )
-    suffixes = tuple(dataset.get('extensions') or CustomDataset.__init__.__kwdefaults__ or ())
-    empty = [c for c in classes if not _has_image(folder / c, suffixes or IMAGE_SUFFIXES)]
-    if empty:
-        more = ', ...' if len(empty) > 8 else ''
-        raise DataError(
-            f"{name}: {len(empty)} of {len(classes)} class folders in '{folder}' hold no image: "
-            f'{", ".join(empty[:8])}{more}. Fill or remove them; an empty folder would count as a '
-            f'class.'
-        )
-    if num_classes is not None and len(classes) != num_classes:
-        raise DataError(
-            f"{name}: '{folder}' has {len(classes)} class folders, but model.head.num_classes is "
-            f'{num_classes}. Set model.head.num_classes and data_preprocessor.num_classes to '
-            f'{len(classes)}, or give the right folder by --data-root.'
-        )
-
-
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
-
-
-def _has_image(folder: Path, suffixes: tuple[str, ...]) -> bool:
-    return any(
-        file.lower().endswith(suffixes) for _, _, files in os.walk(folder) for file in files
-    )
-
-
-def _check_segmentation(name: str, dataset: dict, cls: type, heads: list[dict]) -> None:
-    meta = {**cls.METAINFO, **(dataset.get('metainfo') or {})}
-    classes = meta.get('classes')
-    for head in heads:
-        if classes is not None and head.get('num_classes') != len(classes):
-            raise DataError(
-                f'{name} has {len(classes)} classes, but {head.get("type")} has '
-                f'num_classes={head.get("num_classes")}. Set num_classes of every head to '
-                f'{len(classes)}.'
+        stack = [loader['dataset']] if loader and loader.get('dataset') else []
+        while stack:
+            dataset = stack.pop()
+            inner = dataset.get('datasets') or (
+                [dataset['dataset']] if 'dataset' in dataset else []
             )
-    if dataset.get('ann_file'):
-        return
-    root, prefix = Path(dataset.get('data_root') or ''), dataset.get('data_prefix') or {}
-    images, masks = root / prefix.get('img_path', ''), root / prefix.get('seg_map_path', '')
-    _require_folder(name, images, 'segmentation')
-    image_names = _stems(images, dataset.get('img_suffix') or _default(cls, 'img_suffix', '.jpg'))
-    if not image_names:
-        raise DataError(f"{name}: '{images}' holds no image.")
-    if not prefix.get('seg_map_path'):
-        return
-    _require_folder(name, masks, 'segmentation')
-    suffix = dataset.get('seg_map_suffix') or _default(cls, 'seg_map_suffix', '.png')
-    without = sorted(image_names - _stems(masks, suffix))
-    if without:
-        more = ', ...' if len(without) > 8 else ''
-        raise DataError(
-            f"{name}: {len(without)} of {len(image_names)} images have no mask (*{suffix}) in "
-            f"'{masks}': {', '.join(without[:8])}{more}"
-        )
+            stack.extend(inner)
+            if not inner:
+                yield part, dataset
 
 
-def _default(cls: type, argument: str, otherwise: str) -> str:
-    import inspect
-
-    parameter = inspect.signature(cls.__init__).parameters.get(argument)
-    return parameter.default if parameter and parameter.default else otherwise
-
-
-def _stems(folder: Path, suffix: str) -> set[str]:
-    found = set()
-    for where, _, files in os.walk(folder):
-        below = os.path.relpath(where, folder)
-        found |= {
-            os.path.normpath(os.path.join(below, file[: -len(suffix)]))
-            for file in files
-            if file.endswith(suffix)
-        }
+def num_classes_of(cfg: Config) -> dict[str, int]:
+    """``num_classes`` of the model's heads, by the path under which a config sets them."""
+    model = cfg.get('model') or {}
+    found = {}
+    for name in ('head', 'decode_head', 'auxiliary_head'):
+        heads = model.get(name) or []
+        single = isinstance(heads, dict)
+        for i, head in enumerate([heads] if single else heads):
+            if head.get('num_classes'):
+                path = f'model.{name}' if single else f'model.{name}[{i}]'
+                found[f'{path}.num_classes'] = head['num_classes']
     return found
 
 
-def _require_folder(name: str, folder: Path, task: str) -> None:
-    if folder.is_dir() and any(os.scandir(folder)):
+def _check_dataset(registry: Registry, dataset: dict, part: str) -> Sequence | None:
+    """Check one data set; its class names, or None where they are not known yet."""
+    kind = _class_of(registry, dataset)
+    if kind is not None and issubclass(kind, CustomDataset):
+        return check_class_folders(_without_loading(kind, dataset), _where(dataset, part))
+    # By name: mmseg is optional.
+    if kind is not None and any(base.__name__ == 'BaseSegDataset' for base in kind.__mro__):
+        return check_segmentation_folders(_without_loading(kind, dataset), _where(dataset, part))
+    _check_root(kind, dataset, part)
+    return _known_classes(kind, dataset)
+
+
+def _class_of(registry: Registry, dataset: dict) -> type | None:
+    kind = dataset.get('type')
+    kind = registry.get(kind) if isinstance(kind, str) else kind
+    return kind if isinstance(kind, type) else None
+
+
+def _without_loading(kind: type, dataset: dict) -> Dataset:
+    """The data set with its paths resolved by its own class, but not loaded."""
+    arguments = {key: value for key, value in dataset.items() if key not in ('type', 'pipeline')}
+    return kind(**{**arguments, 'pipeline': [], 'lazy_init': True})
+
+
+def _check_root(kind: type | None, dataset: dict, part: str) -> None:
+    root = dataset.get('data_root')
+    if kind is None or not root or '://' in str(root):
         return
-    what = 'is empty' if folder.is_dir() else 'does not exist'
-    raise DataMissing(
-        f"{name}: the folder '{folder}' {what}. The layout is {LAYOUTS[task]}; give ROOT by "
-        f'--data-root (docs/prepare_data.md).'
-    )
+    # CIFAR and its like download themselves into a root that need not exist.
+    if any('download' in signature(base.__init__).parameters for base in kind.__mro__):
+        return
+    if not Path(root).is_dir():
+        raise FileNotFoundError(
+            f"{_where(dataset, part)}: there is no data root '{root}'. Give the folder of the data "
+            f'by --data-root.'
+        )
+
+
+def _known_classes(kind: type | None, dataset: dict) -> Sequence | None:
+    metainfo = dataset.get('metainfo') or getattr(kind, 'METAINFO', None) or {}
+    if metainfo.get('classes'):
+        return metainfo['classes']
+    number = getattr(kind, 'NUM_CLASSES', None)
+    return tuple(range(number)) if number else None
+
+
+def _compare_with_model(classes: Sequence, heads: dict[str, int], where: str) -> None:
+    number_of_labels = len(classes)
+    # A list of images with labels need not hold the last classes.
+    at_least = isinstance(classes, range)
+    wrong = {
+        path: number
+        for path, number in heads.items()
+        if number_of_labels > number or (number_of_labels < number and not at_least)
+    }
+    if wrong:
+        settings = ' and '.join(f'{path}={number}' for path, number in wrong.items())
+        options = ' '.join(f'{path}={number_of_labels}' for path in wrong)
+        raise ValueError(
+            f'{where} has {number_of_labels} classes, but the config says {settings}. Choose the '
+            f'data that the model is for, or set --cfg-options {options} (and '
+            f'data_preprocessor.num_classes where the config has it).'
+        )
+
+
+def _compare_parts(parts: dict[str, tuple[tuple, str]]) -> None:
+    """Class folders become labels by their order, so they must be the same everywhere."""
+    if 'train' not in parts:
+        return
+    expected, train = parts['train']
+    for classes, where in parts.values():
+        if set(classes) != set(expected):
+            only = sorted(set(classes) - set(expected)) or sorted(set(expected) - set(classes))
+            raise ValueError(
+                f'{where} and {train} have different class folders ({only[0]!r} is only in one of '
+                f'them), so that the same label would mean different classes.'
+            )
+
+
+def _compare_preprocessor(cfg: Config, heads: dict[str, int]) -> None:
+    inner = (cfg.get('model') or {}).get('data_preprocessor')
+    number = (inner or cfg.get('data_preprocessor') or {}).get('num_classes')
+    expected = heads.get('model.head.num_classes')
+    if number and expected and number != expected:
+        path = f'{"model." if inner else ""}data_preprocessor.num_classes'
+        raise ValueError(
+            f'{path}={number}, but model.head.num_classes={expected}; the labels are made by the '
+            f'former. Set --cfg-options {path}={expected}.'
+        )
+
+
+def _loaders(cfg: Config) -> Iterator[dict]:
+    for part in PARTS:
+        loader = cfg.get(f'{part}_dataloader')
+        if loader and loader.get('dataset'):
+            yield loader
+
+
+def _decode_by_pillow(pipeline: object) -> None:
+    """Set the backend of every image loader in a pipeline, nested ones too."""
+    if isinstance(pipeline, dict):
+        if str(pipeline.get('type', '')).endswith('LoadImageFromFile'):
+            pipeline.setdefault('imdecode_backend', 'pillow')
+        pipeline = list(pipeline.values())
+    if isinstance(pipeline, list | tuple):
+        for part in pipeline:
+            _decode_by_pillow(part)
+
+
+def _where(dataset: dict, part: str) -> str:
+    return f'{part}_dataloader ({dataset.get("type")})'

@@ -1,0 +1,179 @@
+"""What must be in the folders of a data set before it is worth loading."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mmengine.dataset import BaseDataset
+from mmengine.fileio import LocalBackend, get_file_backend
+from mmpretrain.datasets import CustomDataset
+
+__all__ = ['check_class_folders', 'check_segmentation_folders']
+
+NAMED = 5
+
+
+def check_class_folders(dataset: CustomDataset, where: str) -> Sequence[str] | None:
+    """Check a data set of class folders, or of a list of images with labels.
+
+    Args:
+        dataset: built with ``lazy_init=True``.
+        where: how error messages call it.
+
+    Returns:
+        The classes; of a list that names none, the range of its labels; None without labels.
+
+    Raises:
+        FileNotFoundError: no data root, or a list or its first image that does not exist.
+        ValueError: an empty data root, a class folder without images, a list that is empty or not
+            of the form ``IMAGE LABEL``, more or fewer folders than classes.
+    """
+    if not _is_local(dataset.img_prefix):
+        return dataset.CLASSES
+    root = Path(dataset.img_prefix)
+    _check_folder(root, where, dataset.data_root)
+    if dataset.ann_file:
+        return _check_list(dataset, root, where)
+    if not dataset.with_label:
+        if not _has_image(root, dataset.is_valid_file):
+            raise ValueError(f"{where}: there is no image in '{root}'.{_suffixes(dataset)}")
+        return None
+    return _check_folders_of_classes(dataset, root, where)
+
+
+def check_segmentation_folders(dataset: BaseDataset, where: str) -> Sequence[str] | None:
+    """Check a segmentation data set: both folders, and a mask for each image.
+
+    Args:
+        dataset: a ``BaseSegDataset`` of mmseg, built with ``lazy_init=True``.
+        where: how error messages call it.
+
+    Returns:
+        The classes; None if the data set does not name them.
+
+    Raises:
+        FileNotFoundError: a folder or list that does not exist, or images without masks.
+        ValueError: a folder without images.
+    """
+    classes = dataset.metainfo.get('classes')
+    images = dataset.data_prefix.get('img_path') or ''
+    if not _is_local(images):
+        return classes
+    root = Path(images)
+    _check_folder(root, where, dataset.data_root)
+    if dataset.ann_file and not os.path.isdir(dataset.ann_file):
+        if not os.path.isfile(dataset.ann_file):
+            raise FileNotFoundError(f"{where}: there is no list '{dataset.ann_file}'.")
+        with open(dataset.ann_file) as file:
+            stems = [line.strip() for line in file if line.strip()]
+    else:
+        stems = _stems(root, dataset.img_suffix)
+    if not stems:
+        raise ValueError(f"{where}: there is no image *{dataset.img_suffix} in '{root}'.")
+    masks = dataset.data_prefix.get('seg_map_path')
+    if masks:
+        _check_masks(Path(masks), dataset, stems, where)
+    return classes
+
+
+def _check_masks(masks: Path, dataset: BaseDataset, stems: list[str], where: str) -> None:
+    _check_folder(masks, where, dataset.data_root)
+    missing = sorted(set(stems) - set(_stems(masks, dataset.seg_map_suffix)))
+    if missing:
+        names = [f'{stem}{dataset.seg_map_suffix}' for stem in missing]
+        raise FileNotFoundError(
+            f"{where}: {len(missing)} of {len(stems)} images have no mask in '{masks}': "
+            f'{_some(names)}.'
+        )
+
+
+def _check_folders_of_classes(dataset: CustomDataset, root: Path, where: str) -> Sequence[str]:
+    folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    if not folders:
+        raise ValueError(
+            f"{where}: there is no class folder in '{root}'; images are expected at "
+            f'{root}/CLASS/IMAGE.'
+        )
+    empty = [name for name in folders if not _has_image(root / name, dataset.is_valid_file)]
+    if empty:
+        raise ValueError(
+            f"{where}: {len(empty)} of {len(folders)} class folders in '{root}' hold no image: "
+            f'{_some(empty)}. Add images, or remove the folders.{_suffixes(dataset)}'
+        )
+    if dataset.CLASSES is not None and len(dataset.CLASSES) != len(folders):
+        raise ValueError(
+            f"{where}: '{root}' has {len(folders)} class folders, but the data set names "
+            f'{len(dataset.CLASSES)} classes.'
+        )
+    return dataset.CLASSES or folders
+
+
+def _check_list(dataset: CustomDataset, root: Path, where: str) -> Sequence[str] | None:
+    """Check the file that lists images, one ``IMAGE LABEL`` a line."""
+    if not os.path.isfile(dataset.ann_file):
+        raise FileNotFoundError(f"{where}: there is no list '{dataset.ann_file}'.")
+    with open(dataset.ann_file) as file:
+        lines = [line.rstrip() for line in file]
+    if not lines:
+        raise ValueError(f"{where}: the list '{dataset.ann_file}' is empty.")
+    if not dataset.with_label:
+        return None
+    largest = -1
+    for number, line in enumerate(lines, 1):
+        name, _, label = line.rpartition(' ')
+        if not name or not label.isdecimal():
+            raise ValueError(
+                f'{where}: line {number} of {dataset.ann_file} is {line!r}; expected IMAGE LABEL '
+                f'with a label from 0 up.'
+            )
+        largest = max(largest, int(label))
+    first = root / lines[0].rpartition(' ')[0]
+    if not first.is_file():
+        raise FileNotFoundError(
+            f"{where}: the first image of {dataset.ann_file}, '{first}', does not exist."
+        )
+    classes = dataset.CLASSES
+    if classes is not None and largest >= len(classes):
+        raise ValueError(
+            f'{where}: {dataset.ann_file} has the label {largest}; the data set names '
+            f'{len(classes)} classes, so 0 to {len(classes) - 1} are allowed.'
+        )
+    return classes or range(largest + 1)
+
+
+def _check_folder(folder: Path, where: str, data_root: str | None) -> None:
+    """The folder exists and holds something; the message names what is missing first."""
+    hint = 'Give the folder of the data by --data-root.'
+    if data_root and not os.path.isdir(data_root):
+        raise FileNotFoundError(f"{where}: there is no data root '{data_root}'. {hint}")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{where}: there is no folder '{folder}'. {hint}")
+    if next(os.scandir(folder), None) is None:
+        raise ValueError(f"{where}: the folder '{folder}' is empty. {hint}")
+
+
+def _has_image(folder: Path, is_image: Callable[[str], bool]) -> bool:
+    return any(is_image(name) for _, _, names in os.walk(folder) for name in names)
+
+
+def _stems(folder: Path, suffix: str) -> list[str]:
+    """Paths below the folder of the files with a suffix, without it."""
+    stems = []
+    for parent, _, names in os.walk(folder):
+        prefix = os.path.relpath(parent, folder)
+        prefix = '' if prefix == '.' else f'{prefix}/'
+        stems += [f'{prefix}{name[: -len(suffix)]}' for name in names if name.endswith(suffix)]
+    return stems
+
+
+def _is_local(path: str) -> bool:
+    return isinstance(get_file_backend(path or '.'), LocalBackend)
+
+
+def _suffixes(dataset: CustomDataset) -> str:
+    return f' Images end in {", ".join(sorted(dataset.extensions))}.'
+
+
+def _some(names: list[str]) -> str:
+    rest = len(names) - NAMED
+    return ', '.join(names[:NAMED]) + (f' and {rest} more' if rest > 0 else '')
