@@ -9,6 +9,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import OPTIMIZERS, RUNNERS
 from mmengine.runner import Runner
 
+from cosub_mm.stochastic_depth import describe
+
 from .amp import set_amp
 from .batch_size import batch_size_warning
 from .checkpoints import check_pretrained, check_resume, check_weights, latest_checkpoint
@@ -16,6 +18,7 @@ from .cli import AUTO
 from .config import add_training_hooks, load_config, set_data_root, set_dataloader_defaults
 from .distributed import open_process_group
 from .errors import user_errors
+from .hooks import EfficientDropPathHook
 from .isolation import own_instances
 from .outputs import check_out, request_predictions, write_metrics
 from .tta import enable_tta
@@ -91,6 +94,7 @@ def _run_training(cfg: Config, args: Namespace) -> None:
         _check_start(cfg, runner)
     with user_errors('building data loaders, optimizer and schedules'):
         _build_training(runner)
+    _log_drop_rate(runner)
     warning = batch_size_warning(runner.cfg, runner.world_size)
     if warning:
         runner.logger.warning(warning)
@@ -219,6 +223,14 @@ def _build_training(runner: Runner) -> None:
     if runner.param_schedulers is not None:
         runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
     runner.val_loop  # noqa: B018
+
+
+def _log_drop_rate(runner: Runner) -> None:
+    """Log what a model with stochastic depth really drops, also where no config asks for it."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    configured = any(isinstance(hook, EfficientDropPathHook) for hook in runner.hooks)
+    if not configured and describe(model) is not None:
+        runner.register_hook(EfficientDropPathHook(module=''))
 
 
 def _check_optimizer(kind: object) -> None:

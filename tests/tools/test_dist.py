@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,9 @@ class DumpRank(Hook):
 """
 
 
-def script(name: str, *args: str) -> subprocess.CompletedProcess:
-    import sys
-
+def script(name: str, *args: str, path: Path | str = '') -> subprocess.CompletedProcess:
     env = {k: v for k, v in os.environ.items() if k not in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')}
-    env.update(PYTHON=sys.executable, OMP_NUM_THREADS='1')
+    env.update(PYTHON=sys.executable, OMP_NUM_THREADS='1', PYTHONPATH=str(path))
     command = [str(ROOT / 'tools' / name), *args]
     return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
@@ -43,15 +42,10 @@ def test_two_processes_train_and_agree(segmentation, tmp_path):
     """A model with SyncBN, which exists on GPUs only, trains by gloo; both ranks end equal."""
     (tmp_path / 'dump_rank.py').write_text(DUMP.format(folder=str(tmp_path)))
     config = tmp_path / 'tiny_seg.py'
-    text = segmentation.read_text().replace("imports=['cosub_mm']", "imports=['cosub_mm', 'dump']")
-    text += "custom_hooks = [dict(type='mmengine.DumpRank')]\n"
-    text += 'find_unused_parameters = False\n'
-    config.write_text(text.replace("'dump'", "'dump_rank'"))
-    os.environ['PYTHONPATH'] = f'{tmp_path}{os.pathsep}' + os.environ.get('PYTHONPATH', '')
-    try:
-        run = script('dist_train.sh', str(config), '2', '--work-dir', str(tmp_path / 'run'))
-    finally:
-        os.environ['PYTHONPATH'] = os.environ['PYTHONPATH'].partition(os.pathsep)[2]
+    text = segmentation.read_text().replace("['cosub_mm']", "['cosub_mm', 'dump_rank']")
+    config.write_text(text + "custom_hooks = [dict(type='mmengine.DumpRank')]\n")
+    work_dir = str(tmp_path / 'run')
+    run = script('dist_train.sh', str(config), '2', '--work-dir', work_dir, path=tmp_path)
     assert run.returncode == 0, run.stderr[-3000:]
     assert 'destroy_process_group() was not called' not in run.stderr
     ranks = [torch.load(tmp_path / f'rank{rank}.pt') for rank in (0, 1)]
@@ -66,7 +60,7 @@ def test_two_processes_train_and_agree(segmentation, tmp_path):
         assert torch.equal(value, saved['state_dict'][name])
     checkpoint, out = str(tmp_path / 'run/iter_30.pth'), str(tmp_path / 'metrics.json')
     args = ['--work-dir', str(tmp_path / 'test'), '--out', out]
-    run = script('dist_test.sh', str(config), checkpoint, '2', *args)
+    run = script('dist_test.sh', str(config), checkpoint, '2', *args, path=tmp_path)
     assert run.returncode == 0, run.stderr[-3000:]
     assert json.loads(Path(out).read_text())['mIoU'] > 30
 

@@ -7,6 +7,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from cosub_mm.engine.config import leaf_datasets
 from tools import test
 
 
@@ -93,7 +94,7 @@ def test_segmentation_tta_uses_six_scales_and_flips(trained_segmentor, segmentat
     assert 0 < json.loads(out.read_text())['mIoU'] <= 100
     config = Config.fromfile(max(tmp_path.glob('*/*.log')).parent / 'tiny_seg.py')
     assert config.model.type == 'mmseg.SegTTAModel'
-    scales, flips, *_ = config.test_dataloader.dataset.pipeline[-1].transforms
+    scales, flips, *_ = next(leaf_datasets(config, ('test',))).pipeline[-1].transforms
     assert [step.scale for step in scales] == [(s, s) for s in (16, 24, 32, 40, 48, 56)]
     assert [step.prob for step in flips] == [0.0, 1.0]
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -169,3 +170,20 @@ def test_data_root_moves_every_data_set(classification, classes_root, tmp_path, 
     assert run(moved, tmp_path / 'a', *short) == 2
     assert run(moved, tmp_path / 'b', '--data-root', str(classes_root), *short) == 0
     assert 'accuracy/top1' in log_of(tmp_path / 'b')
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_picture_that_cannot_be_decoded(classification, classes_root, tmp_path, capsys, workers):
+    """Named and fatal by default, also from a worker process; left out by --on-bad-image skip."""
+    data = tmp_path / 'data'
+    shutil.copytree(classes_root, data)
+    (data / 'train' / 'b' / '3.png').write_bytes(b'not a picture')
+    options = ['train_cfg.max_epochs=1', f'train_dataloader.num_workers={workers}']
+    options = ['--data-root', str(data), '--cfg-options', *options]
+    assert run(classification, tmp_path / 'stop', *options) == 2
+    error = capsys.readouterr().err.rpartition('error: ')[2]
+    assert str(data / 'train' / 'b' / '3.png') in error and '--on-bad-image skip' in error
+    assert 'Traceback' not in error
+    if workers == 0:
+        assert run(classification, tmp_path / 'skip', '--on-bad-image', 'skip', *options) == 0
+        assert 'b/3.png' in log_of(tmp_path / 'skip')
