@@ -6,7 +6,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from cosub_mm.models.losses import check_loss_args, cosub_loss
-from cosub_mm.stochastic_depth import apply_stochastic_depth, max_drop_rate
+from cosub_mm.stochastic_depth import apply_stochastic_depth, copy_batch_late, max_drop_rate
 
 from .targets import recipe_target
 
@@ -103,8 +103,9 @@ class CosubClassifier(ImageClassifier):
 
     def _submodel_logits(self, inputs: Tensor) -> Tensor:
         """Scores of the submodels, (num_submodels, batch, classes)."""
-        copies = inputs.repeat(self.num_submodels, *[1] * (inputs.dim() - 1))
-        logits = self.head(self.extract_feat(copies))
+        # What lies before the first random branch is the same for all copies: it runs once.
+        with copy_batch_late(self.backbone, inputs, self.num_submodels) as batch:
+            logits = self.head(self.extract_feat(batch.inputs))
         if not isinstance(logits, Tensor) or logits.dim() != 2:
             raise TypeError(
                 f'{type(self.head).__name__} does not return one score a class, (batch, classes); '

@@ -7,7 +7,7 @@ from mmseg.models.utils import resize
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from cosub_mm.stochastic_depth import apply_stochastic_depth, max_drop_rate
+from cosub_mm.stochastic_depth import apply_stochastic_depth, copy_batch_late, max_drop_rate
 
 from .losses import check_lam, cosub_pixel_loss
 
@@ -87,7 +87,8 @@ class CosubSegmentor(EncoderDecoder):
             ``decode.agreement``, the share of labelled pixels for which two submodels agree; and
             the losses of the auxiliary heads.
         """
-        feats = self.extract_feat(inputs.repeat(self.num_submodels, 1, 1, 1))
+        with copy_batch_late(self.backbone, inputs, self.num_submodels) as batch:
+            feats = self.extract_feat(batch.inputs)
         losses = self._decode_head_losses(feats, data_samples)
         if self.with_auxiliary_head:
             copies = list(data_samples) * self.num_submodels
