@@ -17,6 +17,7 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _isolate():
     """A scope that one test sets changes what another one's configs build."""
+    DefaultScope._instance_dict.clear()
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
