@@ -59,14 +59,25 @@ def test_segmentation_trains(trained_segmentor):
 
 
 def test_resume_equals_an_uninterrupted_run(trained_classifier, classification, tmp_path):
+    """Order of the data, flips, dropped rows, optimizer and schedule go on where they were."""
     whole = weights(trained_classifier / 'epoch_2.pth')
     assert run(classification, tmp_path, '--cfg-options', 'train_cfg.max_epochs=1') == 0
-    assert_same_weights(
-        weights(tmp_path / 'epoch_1.pth'), weights(trained_classifier / 'epoch_1.pth')
-    )
+    first = weights(tmp_path / 'epoch_1.pth')
+    assert_same_weights(first, weights(trained_classifier / 'epoch_1.pth'))
     assert run(classification, tmp_path, '--resume') == 0
     assert_same_weights(weights(tmp_path / 'epoch_2.pth'), whole)
-    assert (weights(tmp_path / 'epoch_1.pth')['head.fc.weight'] != whole['head.fc.weight']).any()
+    assert (first['head.fc.weight'] != whole['head.fc.weight']).any()
+
+
+def test_resume_is_exact_with_worker_processes(classification, tmp_path):
+    """And with a seed that the first start drew: the resumed run takes it over."""
+    options = ['--cfg-options', 'train_dataloader.num_workers=2', 'randomness.seed=None']
+    assert run(classification, tmp_path / 'a', *options) == 0
+    shutil.copytree(tmp_path / 'a', tmp_path / 'b')
+    (tmp_path / 'b' / 'epoch_2.pth').unlink()
+    assert run(classification, tmp_path / 'b', '--resume', *options) == 0
+    a, b = (weights(tmp_path / name / 'epoch_2.pth') for name in 'ab')
+    assert_same_weights(a, b)
 
 
 def test_a_complete_training_is_left_alone(trained_classifier, classification, capsys):
