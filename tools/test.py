@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Test a trained model of any task: ``python tools/test.py CONFIG CHECKPOINT [options]``."""
 
 import sys

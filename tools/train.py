@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Train a model of any task: ``python tools/train.py CONFIG [options]``."""
 
 import sys
