@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import all_gather_object, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import OPTIMIZERS, RUNNERS
 from mmengine.runner import Runner
@@ -207,6 +207,12 @@ def _build(cfg: Config) -> Runner:
 
 
 def _check_start(cfg: Config, runner: Runner) -> None:
+    found = all_gather_object(cfg.load_from if cfg.resume else None)
+    if len(set(found)) > 1:
+        raise ValueError(
+            f'the processes would resume from different checkpoints: {sorted(map(str, set(found)))}'
+            '. Put the work dir on a file system that all machines share.'
+        )
     if cfg.resume:
         check_weights(cfg.load_from, runner.model, training=True)
     else:
