@@ -35,7 +35,7 @@ SPLITS = {'train': 'training', 'val': 'validation'}
 
 TRAIN_DIGITS_PER_CLASS = 400
 SCENES = {'train': 800, 'val': 100}
-SCENE_SIZE = 96
+SCENE_SIZE = 98
 VERSION = '1'
 
 
@@ -100,7 +100,7 @@ def make_scene(
         textures: name -> uint8 image, (H, W, 3).
 
     Returns:
-        The picture, uint8 RGB, (96, 96, 3), and its labels, uint8, (96, 96): 1 + the index in
+        The picture, uint8 RGB, (98, 98, 3), and its labels, uint8, (98, 98): 1 + the index in
         ``CLASSES``, or 0 on the rim of a stroke, which is neither digit nor texture.
     """
     rng = np.random.RandomState(seed)

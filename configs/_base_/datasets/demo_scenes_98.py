@@ -1,0 +1,70 @@
+# Scenes of digits over textures, 98 pixels, in ADE20k's layout; `make demo` writes them.
+# Layout: data/demo/scenes/{images,annotations}/{training,validation}/IMAGE
+metainfo = dict(
+    classes=(*'0123456789', 'brick', 'grass', 'gravel', 'tissue'),
+    palette=[
+        *([230, 25, 75], [60, 180, 75], [255, 225, 25], [0, 130, 200], [245, 130, 48]),
+        *([145, 30, 180], [70, 240, 240], [240, 50, 230], [210, 245, 60], [250, 190, 190]),
+        *([128, 60, 40], [0, 90, 0], [128, 128, 128], [170, 150, 220]),
+    ],
+)
+train_pipeline = [
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='LoadAnnotations'),
+    dict(type='RandomResize', scale=(98, 98), ratio_range=(0.75, 1.5), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=(84, 84), cat_max_ratio=0.75),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackSegInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]
+tta_pipeline = [
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            # ours: ADE20k's six ratios without the smallest, at which strokes vanish
+            [
+                dict(type='Resize', scale_factor=ratio, keep_ratio=True)
+                for ratio in (0.75, 1.0, 1.25, 1.5, 1.75)
+            ],
+            [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
+            [dict(type='LoadAnnotations')],
+            [dict(type='PackSegInputs')],
+        ],
+    ),
+]
+data_root = 'data/demo/scenes'
+# ADE20KDataset's file names and ignored label 0, with other classes.
+dataset = dict(
+    type='BaseSegDataset', data_root=data_root, metainfo=metainfo, reduce_zero_label=True
+)
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        **dataset,
+        data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        **dataset,
+        data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
+        pipeline=test_pipeline,
+    ),
+)
+val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator

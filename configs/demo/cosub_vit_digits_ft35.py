@@ -1,0 +1,31 @@
+# Fine-tuning at 35 pixels with layer decay, after cosub_vit_digits.py; cosub stays on (section 5.3).
+_base_ = ['cosub_vit_digits.py']
+
+model = dict(backbone=dict(img_size=35))
+# The position embeddings are resized from 4x4 to 5x5 patches as they are loaded.
+load_from = 'work_dirs/demo/cosub/epoch_45.pth'
+
+train_pipeline = [
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='SimpleRandomCrop', size=35, padding=2),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='ResizeEdge', scale=35, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+optim_wrapper = dict(
+    constructor='mmpretrain.CosubLayerDecay',
+    optimizer=dict(lr=3e-4),
+    paramwise_cfg=dict(layer_decay_rate=0.75),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, end=1, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-6, begin=1, convert_to_iter_based=True),
+]
+train_cfg = dict(max_epochs=5, val_interval=5)
