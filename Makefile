@@ -14,7 +14,8 @@ help:
 	@echo 'make demo    run the main job on real data: pre-training, fine-tuning, segmentation'
 	@echo 'make test    run all tests'
 	@echo 'make check   ruff: lint and format'
-	@echo 'make docs    write the tables in configs/README.md and docs/ anew'
+	@echo 'make docs    write the tables in configs/README.md and docs/ anew (some minutes)'
+	@echo 'make clean   remove what building and testing left; the environment stays'
 	@echo 'PYTHON=...   the interpreter that the environment is made with'
 
 setup: $(STAMP)
@@ -48,5 +49,9 @@ format: setup
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
+docs: setup
+	$(RUN) tools/analysis_tools/make_config_table.py
+	$(RUN) tools/analysis_tools/coverage_stochastic_depth.py
+
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
