@@ -1,0 +1,91 @@
+"""Measure a training step of a segmentor with and without stochastic depth, and co-trained."""
+
+import argparse
+from copy import deepcopy
+
+import torch
+from mmengine.config import Config, DictAction
+
+from cosub_mm.evaluation.step_cost import measure_segmentation_step
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Step time and memory of a segmentor on random images: without stochastic '
+        'depth, with blocks masked (computed and thrown away), with blocks skipped (ours), and '
+        'co-trained (two submodels an image).'
+    )
+    parser.add_argument('config', help='config of an EncoderDecoder or CosubSegmentor')
+    parser.add_argument('--drop-rate', type=float, help="default: the config's rate")
+    parser.add_argument('--batch', type=int, default=2, help='images a step (default: 2)')
+    parser.add_argument('--crop', type=int, default=512, help='side of an image (default: 512)')
+    parser.add_argument('--steps', type=int, default=5, help='measured steps (default: 5)')
+    parser.add_argument(
+        '--device', choices=('cpu', 'cuda'), default='cuda' if torch.cuda.is_available() else 'cpu'
+    )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value settings')
+    return parser.parse_args()
+
+
+def variants(cfg: Config, rate: float) -> dict[str, Config]:
+    """The same network under each training."""
+    settings = {
+        'no stochastic depth': ('EncoderDecoder', 0.0, 'auto'),
+        'masked': ('EncoderDecoder', rate, 'mask'),
+        'skipped': ('EncoderDecoder', rate, 'subset'),
+        'co-trained, masked': ('CosubSegmentor', rate, 'mask'),
+        'co-trained, skipped': ('CosubSegmentor', rate, 'subset'),
+    }
+    return {
+        name: _variant(cfg, kind, rate, implementation)
+        for name, (kind, rate, implementation) in settings.items()
+    }
+
+
+def _variant(cfg: Config, kind: str, rate: float, implementation: str) -> Config:
+    cfg = deepcopy(cfg)
+    for key in ('num_submodels', 'lam', 'drop_path_rate', 'implementation'):
+        cfg.model.pop(key, None)
+    cfg.model.type = kind
+    inner = cfg.model.backbone
+    inner.pop('init_cfg', None)
+    inner.drop_path_rate = 0.0
+    if rate:
+        cfg.model.backbone = dict(
+            type='mmpretrain.CosubBackbone',
+            backbone=inner,
+            drop_path_rate=rate,
+            implementation=implementation,
+        )
+    if kind == 'CosubSegmentor':
+        cfg.model.implementation = implementation
+    return cfg
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    rate = args.drop_rate
+    if rate is None:
+        rate = cfg.model.get('drop_path_rate') or cfg.model.backbone.get('drop_path_rate', 0)
+    if not 0 < rate < 1:
+        raise SystemExit(f'error: --drop-rate {rate} must lie between 0 and 1.')
+    print(
+        f'{args.config}, {args.batch} images of {args.crop}x{args.crop}, drop rate {rate}, '
+        f'{args.device}, torch {torch.__version__}, {torch.get_num_threads()} threads'
+    )
+    print(f'{"training":<24}{"s/step":>9}{"ratio":>8}{"GB":>8}{"ratio":>8}')
+    first = None
+    for name, variant in variants(cfg, rate).items():
+        cost = measure_segmentation_step(variant, args.batch, args.crop, args.steps, args.device)
+        first = first or cost
+        print(
+            f'{name:<24}{cost.seconds:>9.3f}{cost.seconds / first.seconds:>8.2f}'
+            f'{cost.peak_bytes / 1e9:>8.2f}{cost.peak_bytes / first.peak_bytes:>8.2f}',
+            flush=True,
+        )
+
+
+if __name__ == '__main__':
+    main()
