@@ -1,0 +1,65 @@
+"""Every block of the paper's architectures: subset is mask, evaluation and rate 0 are untouched."""
+
+import pytest
+import torch
+
+from cosub_mm.stochastic_depth import StochasticDepth, apply_stochastic_depth
+from cosub_mm.stochastic_depth import remove_stochastic_depth as remove
+from tests.stochastic_depth import models
+
+
+@pytest.fixture(params=models.MODELS)
+def case(request):
+    model, shape = models.build(request.param)
+    return model, torch.randn(5, *shape, dtype=torch.float64)
+
+
+def test_subset_equals_mask_and_evaluation_is_untouched(case):
+    model, x = case
+    model.eval()
+    with torch.no_grad():
+        plain = models.outputs(model, x)
+    keys = list(model.state_dict())
+    results = []
+    for implementation in ('mask', 'subset'):
+        apply_stochastic_depth(model, 0.4, implementation=implementation)
+        model.eval()
+        with torch.no_grad():
+            assert torch.equal(models.outputs(model, x), plain)
+        assert list(model.state_dict()) == keys
+        models.only_branches_train(model)
+        results.append(models.forward_backward(model, x))
+    scale = max(float(r.abs().max()) for r in results[0][1:])
+    for mask, subset in zip(*results):
+        tolerance = 1e-11 * max(scale, float(mask.abs().max()))
+        torch.testing.assert_close(subset, mask, rtol=1e-9, atol=tolerance)
+    assert (results[0][0] - plain).abs().max() > 1e-6 * plain.abs().max()
+
+
+def test_rate_zero_in_training_and_removal_are_bit_identical(case):
+    model, x = case
+    names = [name for name, _ in model.named_modules()]
+    classes = [type(module) for module in model.modules()]
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.momentum = 0.0
+    plain = models.forward_backward(model, x)
+    report = apply_stochastic_depth(model, 0.0, implementation='subset')
+    assert report.blocks
+    model.train()
+    assert all(map(torch.equal, models.forward_backward(model, x), plain))
+    remove(model)
+    assert [name for name, _ in model.named_modules()] == names
+    assert [type(module) for module in model.modules()] == classes
+    assert not any(isinstance(module, StochasticDepth) for module in model.modules())
+    assert not any(m._forward_pre_hooks or m._forward_hooks for m in model.modules())
+    assert all(map(torch.equal, models.forward_backward(model, x), plain))
+
+
+def test_every_place_of_drop_path_gets_the_rate():
+    expected = {'timm-vit': 4, 'timm-cait': 8, 'timm-xcit': 10, 'timm-swin': 10, 'mm-xcit': 8}
+    for name, branches in expected.items():
+        report = apply_stochastic_depth(models.build(name)[0], 0.3)
+        assert [branch.rate for branch in report.blocks] == [0.3] * branches
+        assert not report.skipped
