@@ -1,6 +1,7 @@
 """Data sets, transforms and checks that mmpretrain and mmseg lack."""
 
 from .guarded import GuardedImages
+from .imagenet21k import CosubImageNet21k
 from .imagenet_v2 import ImageNetValV2
 from .inaturalist import INaturalist2018, INaturalist2019
 from .transfer import (
@@ -16,6 +17,7 @@ __all__ = [
     'CheckedCIFAR100',
     'CheckedFlowers102',
     'CheckedStanfordCars',
+    'CosubImageNet21k',
     'GuardedImages',
     'INaturalist2018',
     'INaturalist2019',

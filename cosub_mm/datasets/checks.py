@@ -144,6 +144,8 @@ def _known_classes(kind: type | None, dataset: dict) -> Sequence | None:
     metainfo = dataset.get('metainfo') or getattr(kind, 'METAINFO', None) or {}
     if metainfo.get('classes'):
         return metainfo['classes']
+    if hasattr(kind, 'classes_of'):
+        return kind.classes_of(dataset)
     number = getattr(kind, 'NUM_CLASSES', None)
     return tuple(range(number)) if number else None
 

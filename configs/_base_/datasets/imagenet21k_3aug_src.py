@@ -1,5 +1,5 @@
 # ImageNet-21k at 224 with 3-Augment after a simple random crop (DeiT III).
-# Layout: data/imagenet21k/CLASS/IMAGE
+# Layout: data/imagenet21k/CLASS/IMAGE or data/imagenet21k/CLASS.tar
 data_preprocessor = dict(
     # fall 2011: 21,841 classes; winter 2021: 19,167. The paper does not say which (ours: fall).
     num_classes=21841,
@@ -20,6 +20,6 @@ train_dataloader = dict(
     persistent_workers=True,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(type='ImageNet21k', data_root='data/imagenet21k', pipeline=train_pipeline),
+    dataset=dict(type='CosubImageNet21k', data_root='data/imagenet21k', pipeline=train_pipeline),
 )
 # The 21k classes have no validation split: the model is judged after fine-tuning.

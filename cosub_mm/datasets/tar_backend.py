@@ -1,0 +1,74 @@
+"""Images inside tar shards as files: ``tarshard://SHARD?OFFSET+SIZE``."""
+
+import os
+from collections import OrderedDict
+from pathlib import Path
+from threading import Lock
+
+from mmengine.fileio import BaseStorageBackend, register_backend
+
+__all__ = ['PREFIX', 'TarShardBackend', 'shard_path']
+
+PREFIX = 'tarshard'
+OPEN_SHARDS = 64
+
+
+def shard_path(shard: str | Path, offset: int, size: int) -> str:
+    """Address of ``size`` bytes that start at ``offset`` of a shard."""
+    return f'{PREFIX}://{shard}?{offset}+{size}'
+
+
+@register_backend('tarshard', prefixes=PREFIX)
+class TarShardBackend(BaseStorageBackend):
+    """Reads a member of an uncompressed tar file by its position, without unpacking.
+
+    Any loader that reads through mmengine's file backends, such as mmcv's ``LoadImageFromFile``,
+    takes the addresses of :func:`shard_path` as file names.
+    """
+
+    # One table a process: a forked worker must not share file positions, hence pread.
+    _files: OrderedDict[tuple[int, str], int] = OrderedDict()
+    _lock = Lock()
+
+    def get(self, filepath: str) -> bytes:
+        """Bytes of a member.
+
+        Raises:
+            FileNotFoundError: the shard does not exist.
+            ValueError: no address of a shard, or a shard that ends before the member does.
+        """
+        shard, offset, size = self._parse(str(filepath))
+        with self._lock:
+            data = os.pread(self._open(shard), size, offset)
+        if len(data) < size:
+            raise ValueError(
+                f"The shard '{shard}' is cut short: it ends {size - len(data)} bytes before the "
+                f'image at byte {offset} does. Copy or download it again, and prepare it anew.'
+            )
+        return data
+
+    def get_text(self, filepath: str, encoding: str = 'utf-8') -> str:
+        """A member as text."""
+        return self.get(filepath).decode(encoding)
+
+    @staticmethod
+    def _parse(address: str) -> tuple[str, int, int]:
+        shard, _, place = address.removeprefix(f'{PREFIX}://').rpartition('?')
+        offset, _, size = place.partition('+')
+        if not shard or not offset.isdecimal() or not size.isdecimal():
+            raise ValueError(f"'{address}' is not of the form {PREFIX}://SHARD?OFFSET+SIZE.")
+        return shard, int(offset), int(size)
+
+    @classmethod
+    def _open(cls, shard: str) -> int:
+        key = (os.getpid(), shard)
+        if key in cls._files:
+            cls._files.move_to_end(key)
+            return cls._files[key]
+        descriptor = os.open(shard, os.O_RDONLY)
+        cls._files[key] = descriptor
+        while len(cls._files) > OPEN_SHARDS:
+            (owner, _), old = cls._files.popitem(last=False)
+            if owner == os.getpid():
+                os.close(old)
+        return descriptor

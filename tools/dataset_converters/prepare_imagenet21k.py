@@ -1,0 +1,43 @@
+"""Verify every image of ImageNet-21k and write the index that the data set class reads.
+
+    python tools/dataset_converters/prepare_imagenet21k.py data/imagenet21k --workers 16
+
+ROOT holds class folders, or the tar shards of fall 2011 or winter 2021, which are not unpacked.
+Interrupt it at any time: the next call goes on with the classes that are not done.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.progress import track
+
+from cosub_mm.datasets.image_index import find_classes
+from cosub_mm.datasets.preparation import prepare, report
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 if every class is in the index with an image, 1 otherwise."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('root', type=Path, help='folder of the classes')
+    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes that decode')
+    args = parser.parse_args(argv)
+    try:
+        total = len(find_classes(args.root))
+        results = list(track(prepare(args.root, args.workers), 'Classes', total=total))
+    except (OSError, ValueError) as error:
+        print(f'Error: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('Interrupted. The same command goes on where this one stopped.', file=sys.stderr)
+        return 130
+    print(report(sorted(results)))
+    return int(any(result.error or not result.kept for result in results))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
