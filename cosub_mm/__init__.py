@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import mmpretrain.registry as _mmpretrain
 
 from . import engine  # noqa: F401  (registers hooks and optimizer constructors)
+from .model_hub import register_models
 from .registry import register_lazily
 from .version import __version__
 
@@ -26,3 +27,5 @@ if find_spec('mmseg') is not None:
 
     register_lazily(_mmseg.MODELS, 'cosub_mm.models.segmentors')
     register_lazily(_mmseg.DATASETS, 'cosub_mm.datasets')
+
+register_models()

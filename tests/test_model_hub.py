@@ -1,0 +1,56 @@
+"""Our models by name, from the repository and from an installed wheel."""
+
+from pathlib import Path
+
+import mmpretrain
+import pytest
+import torch
+import yaml
+from mmpretrain.apis.model import ModelHub
+
+import cosub_mm  # noqa: F401
+from cosub_mm.model_hub import index_root
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_every_config_has_a_name_and_every_name_a_config():
+    names = {}
+    for path in yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']:
+        for model in yaml.safe_load((ROOT / path).read_text())['Models']:
+            names[model['Name']] = model['Config']
+    assert len(set(names.values())) == len(names)
+    folders = ('cosub', 'baselines', 'ablations')
+    files = {str(f.relative_to(ROOT)) for d in folders for f in (ROOT / 'configs' / d).glob('*.py')}
+    assert set(names.values()) == files
+    assert set(names) <= set(mmpretrain.list_models())
+
+
+def test_get_model():
+    with torch.device('meta'):
+        model = mmpretrain.get_model('cosub_vit-b_in1k', backbone=dict(img_size=64))
+    assert type(model).__name__ == 'CosubClassifier'
+    assert model.backbone.pos_embed.shape == (1, 16, 768)
+    assert ModelHub.get('resnet18_8xb32_in1k').config.model.backbone.depth == 18
+
+
+def test_a_hub_that_has_been_read_gets_ours_too(tmp_path, monkeypatch):
+    """Somebody asks mmpretrain for a model before cosub_mm is imported."""
+    entry = dict(Name='cosub_vit-b_in1k', Config='configs/cosub/vit-b_in1k.py')
+    (tmp_path / 'model-index.yml').write_text(yaml.safe_dump(dict(Models=[entry])))
+    (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+    mmpretrain.list_models()
+    stock = {n: m for n, m in ModelHub._models_dict.items() if 'mmpretrain' in m.config}
+    monkeypatch.setattr(ModelHub, '_models_dict', stock)
+    monkeypatch.setattr('cosub_mm.model_hub.index_root', lambda: tmp_path)
+    assert ModelHub.get('cosub_vit-b_in1k').config.model.type == 'CosubClassifier'
+
+
+def test_installed_package_brings_the_index_itself(tmp_path, monkeypatch):
+    package = tmp_path / 'site-packages' / 'cosub_mm'
+    (package / '.mim').mkdir(parents=True)
+    monkeypatch.setattr('cosub_mm.model_hub.__file__', str(package / 'model_hub.py'))
+    with pytest.raises(FileNotFoundError, match='no model-index.yml'):
+        index_root()
+    (package / '.mim' / 'model-index.yml').touch()
+    assert index_root() == package / '.mim'
