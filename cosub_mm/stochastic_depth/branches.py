@@ -16,8 +16,9 @@ class Branch:
     """One residual branch of a block.
 
     Args:
-        start: path of the first module of the branch, seen from the block; its first argument is
-            the stream. None where rows of the stream join before the end: the branch is masked.
+        start: path of the first module of the branch, seen from the block, or of a method where
+            no module sees the stream; its first argument is the stream. None where the branch
+            cannot be run on fewer rows: it is masked.
         end: path of its DropPath, or of the Identity or None that stands there at a rate of 0.
             Branches may share it.
     """
@@ -52,6 +53,25 @@ _TIMM = {
     'regnet.Bottleneck': _CONV,
 }
 
+_TIMM_OTHERS = {
+    'swin_transformer_v2.SwinTransformerV2Block': (
+        Branch('_attn', 'drop_path1'),
+        Branch('mlp', 'drop_path2'),
+    ),
+    'swin_transformer_v2_cr.SwinTransformerV2CrBlock': (
+        Branch('_shifted_window_attn', 'drop_path1'),
+        Branch('mlp', 'drop_path2'),
+    ),
+    # These read their batch size before the branch starts.
+    'csatv2.TransformerBlock': (Branch(None, 'drop_path1'), Branch(None, 'drop_path2')),
+    'davit.SpatialBlock': (Branch(None, 'drop_path1'), Branch('norm2', 'drop_path2')),
+    'tiny_vit.TinyVitBlock': (Branch(None, 'drop_path1'), Branch('mlp', 'drop_path2')),
+    # These mix the branch with the stream, with other streams, or with all features before.
+    'coat.ParallelBlock': (Branch(None, 'drop_path'),),
+    'efficientvim.EfficientViMBlock': (Branch(None, 'drop_path'),),
+    'rdnet.DenseBlock': (Branch(None, 'drop_path'),),
+}
+
 _MMPRETRAIN = {
     'vision_transformer.TransformerEncoderLayer': _MM_VIT,
     # Stock DeiT3 calls ln1 in both branches and ln2 in none, so both start behind it.
@@ -72,7 +92,7 @@ _MMPRETRAIN = {
 }
 
 BLOCKS: dict[str, tuple[Branch, ...]] = {
-    **{f'timm.models.{name}': branches for name, branches in _TIMM.items()},
+    **{f'timm.models.{name}': branches for name, branches in {**_TIMM, **_TIMM_OTHERS}.items()},
     **{f'mmpretrain.models.backbones.{name}': branches for name, branches in _MMPRETRAIN.items()},
     'mmseg.models.backbones.swin.SwinBlock': _MM_SWIN,
 }

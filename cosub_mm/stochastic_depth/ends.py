@@ -9,6 +9,17 @@ from .rule import is_convolutional
 __all__ = ['attach', 'built_rate', 'detach_all', 'ends_of', 'is_drop_path', 'parent_of']
 
 
+class MethodStart:
+    """Shadows a method of one block with which a branch starts that has no module to start with."""
+
+    def __init__(self, owner: nn.Module, name: str, end: StochasticDepth) -> None:
+        self.owner, self.name, self.end = owner, name, end
+
+    def __call__(self, *args, **kwargs):
+        args = self.end.begin(self.owner, args) or args
+        return getattr(type(self.owner), self.name)(self.owner, *args, **kwargs)
+
+
 def is_drop_path(module: nn.Module | None) -> bool:
     """Whether a module is some library's DropPath: timm's, mmcv's, torchvision's, one's own."""
     name = type(module).__name__.lower()
@@ -62,7 +73,7 @@ def attach(
     try:
         parent, attribute = parent_of(block, branch.end)
         original = getattr(parent, attribute)
-        start = None if branch.start is None else block.get_submodule(branch.start)
+        start = None if branch.start is None else getattr(*parent_of(block, branch.start))
     except AttributeError as error:
         raise ValueError(f'{type(block).__name__} has no branch {branch}: {error}.') from None
     if isinstance(original, StochasticDepth):
@@ -79,8 +90,11 @@ def attach(
         block.register_forward_pre_hook(end.reset)
         block.register_forward_hook(end.check)
     end.starts.append(branch.start)
-    if start is not None:
+    if isinstance(start, nn.Module):
         start.register_forward_pre_hook(end.begin)
+    elif start is not None:
+        owner, name = parent_of(block, branch.start)
+        setattr(owner, name, MethodStart(owner, name, end))
     return end
 
 
@@ -90,6 +104,8 @@ def detach_all(model: nn.Module) -> None:
         for hooks in (module._forward_pre_hooks, module._forward_hooks):
             for key in [key for key, hook in hooks.items() if _is_ours(hook)]:
                 del hooks[key]
+        for name in [k for k, v in vars(module).items() if isinstance(v, MethodStart)]:
+            delattr(module, name)
         for name, child in list(module._modules.items()):
             if isinstance(child, StochasticDepth):
                 _put_child(module, name, child.original[0], child.training)

@@ -83,7 +83,8 @@ def _run(trial: nn.Module, args: tuple, kwargs: dict, ends: set = frozenset()) -
     wanted = [x for x in leaves if isinstance(x, Tensor) and x.requires_grad]
     wanted += list(trial.parameters())
     total = sum((x * _weights_like(x)).sum() for x in outputs if x.requires_grad)
-    grads = torch.autograd.grad(total, wanted, allow_unused=True)
+    # some blocks cache tensors of the graph (the attention biases of LeViT)
+    grads = torch.autograd.grad(total, wanted, allow_unused=True, retain_graph=True)
     return [*outputs, *(x for x in grads if x is not None)]
 
 

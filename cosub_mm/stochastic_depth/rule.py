@@ -22,7 +22,7 @@ def choose(end: 'StochasticDepth', x: Tensor) -> str:
 def explain(end: 'StochasticDepth', start: str | None) -> tuple[str, str]:
     """Implementation of one branch, and the reason, for the report."""
     if start is None:
-        return 'mask', 'other rows join before its end'
+        return 'mask', 'cannot run on fewer rows: other rows join, or it reads the batch size'
     if end.implementation != 'auto':
         return end.implementation, 'asked for'
     if end.convolutional:
