@@ -19,6 +19,7 @@ from cosub_mm.datasets import (
     INaturalist2019,
 )
 from cosub_mm.evaluation.complexity import complexity
+from tools import train as train_tool
 
 ROOT = Path(__file__).parents[2]
 _spec = importlib.util.spec_from_file_location(
@@ -224,3 +225,15 @@ def test_missing_root_and_unknown_split(tmp_path):
         CheckedCIFAR10(str(tmp_path), download=False)
     with pytest.raises(ValueError, match="split='dev' is unknown; choose from train, val"):
         INaturalist2018(str(tmp_path), 'dev')
+
+
+@pytest.mark.parametrize('name', ['cifar10', 'flowers102', 'inat18'])
+def test_training_does_not_begin_on_other_data(name, roots, tmp_path, capsys):
+    """tools/train.py stops with one line at a miniature; a subset of one's own must say so."""
+    config = ROOT / f'configs/transfer/vit-b_{name}.py'
+    command = [str(config), '--data-root', str(roots[name]), '--work-dir', str(tmp_path)]
+    small = ['model.backbone.arch=ti', 'model.head.in_channels=192', 'model.backbone.init_cfg=None']
+    assert train_tool.main([*command, '--cfg-options', *small]) == 2
+    message = capsys.readouterr().err
+    assert 'but the official one has' in message and 'Traceback' not in message
+    assert not list(tmp_path.glob('*.pth'))
