@@ -101,11 +101,14 @@ def draw_rows(
 
 def take_rows(x: Tensor, index: Tensor) -> Tensor:
     """Rows ``index`` of ``x``: (B, ...) -> (len(index), ...), in the memory format of ``x``."""
-    return _Take.apply(x, index)
+    # Dynamo traces these Functions to zero gradients; AOTAutograd saves only indices by itself.
+    return _select(x, index) if torch.compiler.is_compiling() else _Take.apply(x, index)
 
 
 def put_rows(rows: Tensor, index: Tensor, batch: int) -> Tensor:
     """Zeros of ``batch`` rows with ``rows`` at ``index``, in the memory format of ``rows``."""
+    if torch.compiler.is_compiling():
+        return rows.new_zeros((batch, *rows.shape[1:])).index_copy(0, index, rows)
     return _Put.apply(rows, index, batch)
 
 
@@ -134,16 +137,27 @@ def _is_channels_last(x: Tensor) -> bool:
     )
 
 
+def _empty(x: Tensor, batch: int) -> Tensor:
+    """Uninitialised (batch, *x.shape[1:]) in channels_last, and no view of another tensor."""
+    channels, height, width = x.shape[1:]
+    shape = (batch, channels, height, width)
+    return x.new_empty_strided(shape, (channels * height * width, 1, width * channels, channels))
+
+
 def _select(x: Tensor, index: Tensor) -> Tensor:
-    if _is_channels_last(x):  # index_select would return the default format
-        return x.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)
-    return x.index_select(0, index)
+    if torch.compiler.is_compiling() or not _is_channels_last(x):
+        return x.index_select(0, index)
+    out = _empty(x, len(index))  # index_select itself would return the default format
+    torch.index_select(x.permute(0, 2, 3, 1), 0, index, out=out.permute(0, 2, 3, 1))
+    return out
 
 
 def _scatter(rows: Tensor, index: Tensor, batch: int) -> Tensor:
-    if _is_channels_last(rows):
-        return _scatter(rows.permute(0, 2, 3, 1), index, batch).permute(0, 3, 1, 2)
-    return rows.new_zeros((batch, *rows.shape[1:])).index_copy_(0, index, rows)
+    if not _is_channels_last(rows):
+        return rows.new_zeros((batch, *rows.shape[1:])).index_copy_(0, index, rows)
+    out = _empty(rows, batch).zero_()
+    out.permute(0, 2, 3, 1).index_copy_(0, index, rows.permute(0, 2, 3, 1))
+    return out
 
 
 class _Take(torch.autograd.Function):

@@ -201,7 +201,7 @@ def test_a_wrong_registration_names_what_is_missing():
         register_block(Child, Branch('a', 'b'))
     register_block(Block, Branch('conv', 'drop_path'))
     try:
-        with pytest.raises(ValueError, match=r"Block has no branch.*drop_path"):
+        with pytest.raises(ValueError, match=r'Block has no branch.*drop_path'):
             apply_stochastic_depth(Block(), 0.1)
     finally:
         BLOCKS.pop(f'{Block.__module__}.{Block.__qualname__}')
