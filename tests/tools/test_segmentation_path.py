@@ -202,7 +202,7 @@ def test_cosub_segmentor_and_layer_decay_by_config(config, segmentor, tmp_path):
     path = config('upernet_vit-b_cosub_512')
     decay = ['optim_wrapper.constructor=mmpretrain.CosubLayerDecay']
     decay += ['optim_wrapper.paramwise_cfg.layer_decay_rate=0.65']
-    command = [str(path), '--work-dir', str(tmp_path / 'cosub'), '--cfg-options']
+    command = [str(path), '--work-dir', str(tmp_path / 'cosub'), '--amp', '--cfg-options']
     command += [*decay, 'train_cfg.max_iters=4', 'default_hooks.checkpoint.interval=4']
     assert train_tool.main(command) == 0
     rows = [row for row in scalars_of(tmp_path / 'cosub') if 'decode.loss_cosub' in row]
