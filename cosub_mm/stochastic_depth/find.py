@@ -149,9 +149,12 @@ def _locate(end: EndCall, stream: Tensor) -> tuple[_Found, Call]:
         if fed:
             owner, likeliest = caller, [fed[0]]
             break
-    children = [c for c in owner.children if c is not end.call]
-    ends = [i for i, c in enumerate(children) if _holds_probe(c) and c not in callers]
-    candidates = likeliest + children[ends[-1] + 1 if ends else 0 :]
+    children = list(
+        itertools.takewhile(lambda c: c is not end.call and c not in callers, owner.children)
+    )
+    ends = [i for i, c in enumerate(children) if _holds_probe(c)]
+    inside = [c for c in owner.children if c in callers]  # the module that holds the end
+    candidates = likeliest + children[ends[-1] + 1 if ends else 0 :] + inside
     prefix = f'{owner.name}.' if owner.name else ''
     starts = list(dict.fromkeys(c.name.removeprefix(prefix) for c in candidates))
     args, kwargs = tree_map(_copy, (owner.args, owner.kwargs))
