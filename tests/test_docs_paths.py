@@ -43,3 +43,12 @@ def test_every_ade20k_config_is_described():
     text = (ROOT / 'docs/segmentation.md').read_text()
     names = {name for pattern in re.findall(r'`([\w{},-]+\.py)`', text) for name in expand(pattern)}
     assert {path.name for path in (ROOT / 'configs/ade20k').glob('*.py')} <= names
+
+
+@pytest.mark.parametrize('folder', ['ade20k', 'transfer'])
+def test_every_config_is_in_its_readme(folder):
+    text = (ROOT / f'configs/{folder}/README.md').read_text()
+    linked = re.findall(r'\]\(([\w-]+\.py)\)', text)
+    files = {path.name for path in (ROOT / f'configs/{folder}').glob('*.py')}
+    assert set(linked) == files
+    assert len(linked) == len(files)

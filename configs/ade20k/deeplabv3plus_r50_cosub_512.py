@@ -12,7 +12,7 @@ model = dict(
     backbone=dict(
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/resnet-50_in1k/epoch_600.pth',
+            checkpoint='work_dirs/resnet50_in1k-600e/epoch_600.pth',
             prefix='backbone.',
         )
     ),

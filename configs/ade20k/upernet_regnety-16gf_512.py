@@ -15,7 +15,7 @@ model = dict(
         drop_path_rate=0.3,  # ours: the rate of Table 2
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/regnety-16gf_in1k/epoch_600.pth',
+            checkpoint='work_dirs/regnety-16gf_in1k-600e/epoch_600.pth',
             prefix='backbone.',
         ),
     ),

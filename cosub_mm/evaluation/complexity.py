@@ -1,5 +1,7 @@
 """Parameters and FLOPs of a config, counted on the meta device."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -9,7 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ['Complexity', 'complexity', 'default_shape']
+__all__ = ['Complexity', 'complexity', 'default_shape', 'meta_device']
 
 
 class Complexity(NamedTuple):
@@ -37,7 +39,7 @@ def complexity(cfg: Config, shape: tuple[int, int]) -> Complexity:
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     model_cfg = cfg.model.copy()
     model_cfg.pop('train_cfg', None)
-    with torch.device('meta'), _ReadableLinspace():
+    with meta_device():
         model = revert_sync_batchnorm(MODELS.build(model_cfg)).eval()
         image = torch.empty(1, 3, *shape)
     params = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -55,6 +57,13 @@ def complexity(cfg: Config, shape: tuple[int, int]) -> Complexity:
         flops=total // 2,
         flops_without_attention=(total - products) // 2,
     )
+
+
+@contextmanager
+def meta_device() -> Iterator[None]:
+    """Build models on torch's meta device: shapes without memory."""
+    with torch.device('meta'), _ReadableLinspace():
+        yield
 
 
 def default_shape(cfg: Config) -> tuple[int, int]:

@@ -1,9 +1,6 @@
 # Stanford Cars at 224. Layout: data/stanford_cars/{cars_train,cars_test,devkit}
 data_preprocessor = dict(
-    num_classes=196,
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True,
+    num_classes=196, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
 )
 train_pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),

@@ -1,10 +1,7 @@
 # Flowers-102 at 224: trained on train and val, as is usual.
 # Layout: data/flowers102/{jpg,imagelabels.mat,setid.mat}
 data_preprocessor = dict(
-    num_classes=102,
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True,
+    num_classes=102, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
 )
 train_pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),

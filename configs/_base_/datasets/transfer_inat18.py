@@ -1,9 +1,6 @@
 # iNaturalist-2018 at 224. Layout: data/inat2018/{train_val2018,train2018.json,val2018.json}
 data_preprocessor = dict(
-    num_classes=8142,
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True,
+    num_classes=8142, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
 )
 train_pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),

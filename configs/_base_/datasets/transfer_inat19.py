@@ -1,9 +1,6 @@
 # iNaturalist-2019 at 224. Layout: data/inat2019/{train_val2019,train2019.json,val2019.json}
 data_preprocessor = dict(
-    num_classes=1010,
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True,
+    num_classes=1010, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
 )
 train_pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
