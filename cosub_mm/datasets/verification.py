@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from io import BytesIO
 
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
+from mmengine.fileio import get
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
@@ -159,12 +160,13 @@ def _check_sample(
 
 def _read(path: str) -> Image.Image | str:
     """The decoded picture, or what is wrong with it."""
-    if not Path(path).is_file():
-        return 'the file is missing'
     try:
-        with Image.open(path) as picture:
+        # mmengine's backends: files, tar shards, object stores.
+        with Image.open(BytesIO(get(path))) as picture:
             picture.load()
             return picture.copy()
+    except FileNotFoundError:
+        return 'the file is missing'
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return f'the file cannot be read ({error})'
 

@@ -1,5 +1,7 @@
 import subprocess
 import sys
+import tarfile
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +132,33 @@ def test_missing_root_is_reported(classification, tmp_path):
     classification.train_dataloader.dataset.data_root = str(tmp_path / 'nowhere')
     (report,) = check(classification)
     assert 'cannot be listed' in report.broken[0][1]
+
+
+def test_images_in_tar_shards_are_read(tmp_path):
+    """ImageNet-21k as it comes: one shard a class."""
+    for name in ('n01', 'n02'):
+        with tarfile.open(tmp_path / f'{name}.tar', 'w') as shard:
+            for i in range(2):
+                stream = BytesIO()
+                Image.fromarray(np.full((8, 9, 3), 50 * i, np.uint8)).save(stream, 'JPEG')
+                content = stream.getvalue()
+                if (name, i) == ('n02', 1):
+                    content = content[:100]
+                info = tarfile.TarInfo(f'{name}_{i}.JPEG')
+                info.size = len(content)
+                shard.addfile(info, BytesIO(content))
+    cfg = Config(
+        dict(
+            model=dict(head=dict(num_classes=2)),
+            train_dataloader=dict(
+                dataset=dict(type='CosubImageNet21k', data_root=str(tmp_path), pipeline=[])
+            ),
+        )
+    )
+    (report,) = check(cfg)
+    assert report.total == 4
+    ((path, problem),) = report.broken
+    assert 'n02.tar' in path and 'cannot be read' in problem
 
 
 def run(cfg, tmp_path):
