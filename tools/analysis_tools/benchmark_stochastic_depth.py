@@ -1,0 +1,154 @@
+"""Measure stochastic depth: time, saved bytes and peak memory of every way to drop branches."""
+
+import argparse
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import torch
+from depth_tools import cosub_step, side_by_side, table7
+from depth_tools.machine import describe_machine
+from depth_tools.variants import VARIANTS, build_model, input_shape
+from mmengine.config import DictAction
+
+DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+CLOCKS = {'wall': time.perf_counter, 'cpu': time.process_time}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='No drop, masking, index_add, DINOv2-style subset and ours side by side, in '
+        'turns within one run: forward and backward, without optimiser.'
+    )
+    parser.add_argument('--model', default='deit3_small_patch16_224', help='of timm or mmpretrain')
+    parser.add_argument('--model-args', nargs='+', action=DictAction, default={}, help='key=value')
+    parser.add_argument('--rates', nargs='+', type=float, default=[0.05, 0.1, 0.2, 0.45, 0.6])
+    parser.add_argument('--batch-size', type=int, default=32)
+    parser.add_argument('--image-size', type=int, help="by default the model's own")
+    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1, ...')
+    parser.add_argument(
+        '--dtype', choices=DTYPES, default='fp32', help='bf16 and fp16 are by autocast'
+    )
+    parser.add_argument('--compile', action='store_true', help='compile every variant')
+    parser.add_argument(
+        '--variants',
+        nargs='+',
+        choices=VARIANTS,
+        help="default: all but subset, which is ours without the rule of 'auto'; for models that "
+        'are no ViT none, mask, subset and ours',
+    )
+    parser.add_argument('--rounds', type=int, default=7, help='0 measures bytes only')
+    parser.add_argument('--warmup', type=int, default=1, help='rounds before')
+    parser.add_argument(
+        '--clock',
+        choices=CLOCKS,
+        default='wall',
+        help='cpu: processor time of this process, for a machine that others use too',
+    )
+    parser.add_argument('--threads', type=int, help="torch's threads on the CPU")
+    parser.add_argument(
+        '--cosub', action='store_true', help='cosub step over a supervised masked step instead'
+    )
+    parser.add_argument(
+        '--table7', action='store_true', help='ViT-L and ViT-H as in Table 7; needs CUDA'
+    )
+    parser.add_argument('--output', type=Path, help='folder for the table (.md) and plot (.png)')
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse_args()
+    problem = _problem(args)
+    if problem:
+        print(f'error: {problem}', file=sys.stderr)
+        return 2
+    warnings.simplefilter('ignore')
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    device = torch.device(args.device)
+    head = [*describe_machine(device), f'command: python {" ".join(sys.argv)}', '']
+    print('\n'.join(head), flush=True)
+    if args.table7:
+        tables = table7.run(device, args.rounds, args.warmup)
+        return _write(args, head, tables, [])
+    try:
+        model = build_model(args.model, args.model_args).to(device)
+        x = torch.randn(args.batch_size, *input_shape(model, args.image_size), device=device)
+        measure = _cosub if args.cosub else _side_by_side
+        return _write(args, head, *measure(args, model, x))
+    except ValueError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+
+
+def _problem(args: argparse.Namespace) -> str:
+    wants_cuda = args.device.startswith('cuda')
+    if args.table7 and not wants_cuda:
+        return '--table7 measures ViT-L and ViT-H on a GPU. Give it --device cuda.'
+    if wants_cuda and not torch.cuda.is_available():
+        return f'--device {args.device}: this torch sees no CUDA device.'
+    if wants_cuda and args.clock == 'cpu':
+        return '--clock cpu counts the processor, not the GPU. Use --clock wall.'
+    if args.batch_size < 1 or args.rounds < 0 or args.warmup < 0:
+        return '--batch-size must be at least 1, --rounds and --warmup at least 0.'
+    if any(not 0 <= rate < 1 for rate in args.rates):
+        return f'--rates {args.rates}: each must lie in [0, 1).'
+    if args.variants and 'mask' not in args.variants:
+        return '--variants must contain mask, to which all ratios are taken.'
+    if (args.cosub or args.table7) and not args.rounds:
+        return '--rounds 0 measures bytes only, and --cosub and --table7 measure time.'
+    return ''
+
+
+def _side_by_side(args: argparse.Namespace, model, x) -> tuple[str, list]:
+    variants = args.variants or side_by_side.default_variants(model)
+    rows = []
+    for rate in args.rates:
+        new = side_by_side.compare_at_rate(
+            model,
+            x,
+            rate,
+            variants,
+            args.rounds,
+            args.warmup,
+            CLOCKS[args.clock],
+            DTYPES[args.dtype],
+            args.compile,
+        )
+        rows += new
+        print(side_by_side.table(new), flush=True)
+    return side_by_side.table(rows), rows
+
+
+def _cosub(args: argparse.Namespace, model, x) -> tuple[str, list]:
+    rows = []
+    for rate in args.rates:
+        rows.append(
+            cosub_step.compare_at_rate(
+                model, x, rate, args.rounds, args.warmup, CLOCKS[args.clock], DTYPES[args.dtype]
+            )
+        )
+        print(cosub_step.table(rows[-1:]), flush=True)
+    return cosub_step.table(rows), []
+
+
+def _write(args: argparse.Namespace, head: list[str], table: str, rows: list) -> int:
+    if args.output is None:
+        return 0
+    args.output.mkdir(parents=True, exist_ok=True)
+    what = 'table7' if args.table7 else ('cosub_' if args.cosub else '') + args.model
+    name = f'{what}_{args.dtype}{"_compiled" if args.compile else ""}_b{args.batch_size}'
+    document = args.output / f'{name}.md'
+    document.write_text('\n'.join(head) + '\n' + table + '\n')
+    print(f'written: {document}')
+    if rows:
+        picture = args.output / f'{name}.png'
+        side_by_side.plot(rows, f'{name}\n{head[0]}', picture)
+        print(f'written: {picture}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

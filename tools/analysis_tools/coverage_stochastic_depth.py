@@ -1,0 +1,69 @@
+"""Try stochastic depth on every family of timm and every backbone of mmpretrain."""
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+
+import mmpretrain
+import timm
+import torch
+from depth_tools.coverage import coverage_table, explain_equality, judge_all
+from depth_tools.mmpretrain_models import mmpretrain_candidates
+from depth_tools.timm_models import timm_candidates
+
+import cosub_mm  # noqa: F401  registers CosubViT
+
+SOURCES = {'timm': timm_candidates, 'mmpretrain': mmpretrain_candidates}
+DOCUMENT = Path(__file__).parents[2] / 'docs/stochastic_depth_coverage.md'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Apply stochastic depth to one small model of every family, compare subset '
+        'with mask in float64, and write the table. Exits with 1 if a model is handled wrongly.'
+    )
+    parser.add_argument('--library', choices=SOURCES, help='by default both')
+    parser.add_argument('--families', nargs='+', default=[], help='by default all')
+    parser.add_argument(
+        '--output',
+        type=Path,
+        help=f'markdown file; by default docs/{DOCUMENT.name} for a run over everything, and none '
+        f'for a part',
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse_args()
+    warnings.simplefilter('ignore')
+    libraries = [args.library] if args.library else list(SOURCES)
+    only = set(args.families)
+    verdicts = {name: list(judge_all(SOURCES[name](), only)) for name in libraries}
+    everything = [verdict for part in verdicts.values() for verdict in part]
+    unknown = only - {verdict.family for verdict in everything}
+    if unknown:
+        print(f'error: no family is called {", ".join(sorted(unknown))}.', file=sys.stderr)
+        return 2
+    versions = {'timm': timm.__version__, 'mmpretrain': mmpretrain.__version__}
+    sections = [coverage_table(f'{name} {versions[name]}', part) for name, part in verdicts.items()]
+    output = args.output or (None if only or args.library else DOCUMENT)
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text('\n\n'.join([_head(), *sections]) + '\n')
+        print(f'written: {output}')
+    else:
+        print('\n\n'.join(sections))
+    return int(any(verdict.status == 'wrong' for verdict in everything))
+
+
+def _head() -> str:
+    return (
+        '# Which models stochastic depth handles\n\n'
+        'Made by `python tools/analysis_tools/coverage_stochastic_depth.py` '
+        f'(torch {torch.__version__}); one small model a family.\n\n{explain_equality()}'
+    )
+
+
+if __name__ == '__main__':
+    sys.exit(main())

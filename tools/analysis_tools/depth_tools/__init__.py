@@ -1,0 +1,1 @@
+"""What the stochastic depth tools share: references, measurements, tables and plots."""

@@ -1,0 +1,141 @@
+"""Try stochastic depth on many models, and write down what became of each."""
+
+import gc
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .equality import TOLERANCE, compare_implementations
+from .timm_models import Candidate
+
+__all__ = ['Verdict', 'coverage_table', 'explain_equality', 'judge', 'judge_all']
+
+_BATCH = 5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one family.
+
+    Attributes:
+        family: module of timm, or class of mmpretrain.
+        model: the one tried, empty where none takes a drop path rate.
+        status: ``'handled'``, ``'refused'``, ``'wrong'``, ``'no drop path'`` or ``'not run'``.
+        note: how, or why not.
+    """
+
+    family: str
+    model: str
+    status: str
+    note: str
+
+
+def judge(candidate: Candidate) -> Verdict:
+    """Apply stochastic depth to a model and compare subset with mask in float64."""
+    try:
+        torch.manual_seed(0)
+        model, x = _build(candidate)
+    except Exception as error:  # a model that fails untouched says nothing about us
+        return Verdict(candidate.family, candidate.model, 'not run', _first_sentence(error))
+    try:
+        comparison = compare_implementations(model, x)
+    except ValueError as error:
+        return Verdict(candidate.family, candidate.model, 'refused', _first_sentence(error))
+    except Exception as error:  # what the model does with fewer rows must not end the table
+        note = f'{type(error).__name__}: {_first_sentence(error)}'
+        return Verdict(candidate.family, candidate.model, 'wrong', note)
+    note = _describe(comparison.report)
+    if not comparison.equal:
+        note = (
+            f'difference {comparison.error:.0e}, effect {comparison.effect:.0e}, evaluation '
+            f'{"kept" if comparison.evaluation_kept else "changed"}; {note}'
+        )
+    status = 'handled' if comparison.equal else 'wrong'
+    return Verdict(candidate.family, candidate.model, status, note)
+
+
+def judge_all(candidates: Iterable[Candidate | str], only: set[str]) -> Iterator[Verdict]:
+    """Verdicts on all candidates, or on the families in ``only`` if there are any."""
+    for candidate in candidates:
+        family = candidate if isinstance(candidate, str) else candidate.family
+        if only and family not in only:
+            continue
+        start = time.perf_counter()
+        if isinstance(candidate, str):
+            verdict = Verdict(family, '', 'no drop path', 'takes no drop path rate')
+        else:
+            verdict = judge(candidate)
+        seconds = time.perf_counter() - start
+        print(
+            f'{family:<28}{verdict.status:<14}{seconds:5.1f} s  {verdict.model}: {verdict.note}',
+            flush=True,
+        )
+        yield verdict
+        gc.collect()
+
+
+def coverage_table(title: str, verdicts: list[Verdict]) -> str:
+    """A section of markdown: the count, the table, and the families without drop path."""
+    tried = [v for v in verdicts if v.status != 'no drop path']
+    without = [f'`{v.family}`' for v in verdicts if v.status == 'no drop path']
+    handled = sum(v.status == 'handled' for v in tried)
+    lines = [f'## {title}', '', f'{handled} of {len(tried)} that take a drop path rate: handled.']
+    for status in ('refused', 'wrong', 'not run'):
+        named = [f'`{v.family}`' for v in tried if v.status == status]
+        if named:
+            lines.append(f'{status.capitalize()}: {", ".join(named)}.')
+    lines += ['', '| family | model | result | branches |', '|---|---|---|---|']
+    lines += [
+        f'| {v.family} | {v.model} | {v.status} | {v.note.replace("|", "/")} |' for v in tried
+    ]
+    if without:
+        lines += ['', f'Without drop path rate: {", ".join(without)}.']
+    return '\n'.join(lines)
+
+
+def explain_equality() -> str:
+    """What ``handled`` means, in a paragraph."""
+    return (
+        f'*Handled* is proven on the whole model, with random weights and a small input, in '
+        f'float64: with the same kept rows, subset and mask agree on outputs and on the gradients '
+        f'of the input and of every parameter (relative difference at most {TOLERANCE:g}); '
+        f'dropping changes the output; evaluation is bit-identical before, with and after. '
+        f'*Refused*: `apply_stochastic_depth` raises and names the block, the reason and how to '
+        f'register it. *Masked* branches drop as DropPath does, without saving.'
+    )
+
+
+def _build(candidate: Candidate) -> tuple[nn.Module, torch.Tensor]:
+    """The model and the smallest input that it runs on."""
+    problem: Exception | None = None
+    for side in dict.fromkeys(candidate.sides):
+        try:
+            model = candidate.build(side).eval()
+            x = torch.randn(_BATCH, 3, side, side)
+            with torch.no_grad():
+                model(x[:2])
+            return model, x
+        except (RuntimeError, AssertionError, ValueError, IndexError) as error:
+            problem = error
+    raise problem
+
+
+def _describe(report) -> str:
+    found = sum(branch.found for branch in report.blocks)
+    masked = sum(branch.start is None for branch in report.blocks)
+    parts = [f'{len(report.blocks)}']
+    if found:
+        parts.append('found automatically' if found == len(report.blocks) else f'{found} found')
+    if masked:
+        parts.append(f'{masked} masked')
+    if report.skipped:
+        parts.append(f'{len(report.skipped)} DropPath without residual')
+    return ', '.join(parts)
+
+
+def _first_sentence(error: Exception) -> str:
+    text = ' '.join(str(error).split())
+    return text.split(' Register the block')[0][:300] or type(error).__name__

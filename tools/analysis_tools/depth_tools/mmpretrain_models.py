@@ -1,0 +1,93 @@
+"""One small model of every backbone of mmpretrain."""
+
+import inspect
+from collections.abc import Iterator
+
+import mmpretrain.models.backbones as mmpretrain_backbones
+from mmpretrain.registry import MODELS
+from torch import nn
+
+from .timm_models import Candidate
+
+__all__ = ['mmpretrain_candidates']
+
+_VIT = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
+_SMALL: dict[str, dict] = {
+    'BEiTViT': dict(arch=_VIT, img_size=64),
+    'CSPDarkNet': dict(depth=53),
+    'CSPResNet': dict(depth=50),
+    'CSPResNeXt': dict(depth=50),
+    'Conformer': dict(arch='tiny'),
+    'ConvNeXt': dict(arch=dict(depths=[1, 1, 1, 1], channels=[8, 16, 16, 32])),
+    'CosubViT': dict(arch=_VIT, img_size=64),
+    'DaViT': dict(arch='t'),
+    'DeiT3': dict(arch=_VIT, img_size=64),
+    'DistilledVisionTransformer': dict(arch=_VIT, img_size=64),
+    'EdgeNeXt': dict(arch='xxsmall'),
+    'EfficientFormer': dict(arch='l1'),
+    'EfficientNet': dict(arch='b0'),
+    'EfficientNetV2': dict(arch='b0'),
+    'HiViT': dict(arch='tiny', img_size=64),
+    'HorNet': dict(arch='tiny'),
+    'LeViT': dict(arch='128s', img_size=64),
+    'MViT': dict(arch='tiny', img_size=64),
+    'MixMIMTransformer': dict(arch='base', img_size=128, patch_size=4),
+    'MlpMixer': dict(arch='b', img_size=64, patch_size=32),
+    'PCPVT': dict(arch='small'),
+    'PoolFormer': dict(arch='s12'),
+    'PyramidVig': dict(arch='tiny', k=4),
+    'RegNet': dict(arch='regnetx_400mf'),
+    'RepLKNet': dict(arch='31B'),
+    'Res2Net': dict(depth=50),
+    'ResNeSt': dict(depth=50),
+    'ResNeXt': dict(depth=50),
+    'ResNet': dict(depth=18),
+    'ResNetV1c': dict(depth=50),
+    'ResNetV1d': dict(depth=50),
+    'ResNet_CIFAR': dict(depth=18),
+    'RevVisionTransformer': dict(arch=_VIT, img_size=64),
+    'RIFormer': dict(arch='s12'),
+    'SEResNeXt': dict(depth=50),
+    'SEResNet': dict(depth=50),
+    'SVT': dict(arch='small'),
+    'SwinTransformer': dict(arch='tiny', img_size=224),
+    'SwinTransformerV2': dict(arch='tiny', img_size=256, window_size=8),
+    'T2T_ViT': dict(img_size=64, t2t_cfg=dict(token_dims=64, use_performer=False)),
+    'TNT': dict(arch='s', img_size=64),
+    'TinyViT': dict(arch='5m', img_size=(224, 224)),
+    'VAN': dict(arch='tiny'),
+    'Vig': dict(arch='tiny'),
+    'ViTEVA02': dict(arch=_VIT, img_size=64),
+    'ViTSAM': dict(arch='base', img_size=64),
+    'VisionTransformer': dict(arch=_VIT, img_size=64),
+    'XCiT': dict(patch_size=16, embed_dims=32, depth=2, num_heads=2),
+}
+
+
+def mmpretrain_candidates() -> Iterator[Candidate | str]:
+    """A candidate for each backbone, or its name where it takes no drop path rate."""
+    for name in sorted({*mmpretrain_backbones.__all__, 'CosubViT'}):
+        cls = MODELS.get(name)
+        option = _drop_path_option(cls)
+        yield name if option is None else _candidate(cls, option, dict(_SMALL.get(name, {})))
+
+
+def _candidate(cls: type[nn.Module], option: str, options: dict) -> Candidate:
+    def build(side: int) -> nn.Module:
+        model = cls(**options, **{option: 0.1})
+        model.init_weights()
+        return model
+
+    side = options.get('img_size', 64)
+    return Candidate(cls.__name__, cls.__name__, build, (side, 128, 224))
+
+
+def _drop_path_option(cls: type[nn.Module]) -> str | None:
+    """Name of the argument, which a backbone may hand on to a base class."""
+    names = {
+        name
+        for base in cls.__mro__
+        if '__init__' in vars(base)
+        for name in inspect.signature(base.__init__).parameters
+    }
+    return next((name for name in ('drop_path_rate', 'drop_path') if name in names), None)
