@@ -11,7 +11,7 @@ from .find import UnknownBlockError
 from .late_copy import copy_batch_late
 from .module import StochasticDepth
 from .report import BranchReport, Report, describe, realised_drop_rate
-from .schedule import block_rates
+from .schedule import block_rates, rounded_rate
 
 __all__ = [
     'Branch',
@@ -27,5 +27,6 @@ __all__ = [
     'realised_drop_rate',
     'register_block',
     'remove_stochastic_depth',
+    'rounded_rate',
     'scale_drop_rates',
 ]

@@ -1,8 +1,13 @@
-"""Drop rate of each block over the depth of a model."""
+"""Drop rate of each block over the depth of a model, and what rounding makes of a rate."""
 
-__all__ = ['SCHEDULES', 'block_rates']
+import math
+
+from .functional import draw_rows
+
+__all__ = ['ROUNDINGS', 'SCHEDULES', 'block_rates', 'rounded_rate']
 
 SCHEDULES = ('uniform', 'linear')
+ROUNDINGS = ('round', 'floor', 'ours')
 
 
 def block_rates(drop_rate: float, blocks: int, schedule: str = 'uniform') -> list[float]:
@@ -27,3 +32,33 @@ def block_rates(drop_rate: float, blocks: int, schedule: str = 'uniform') -> lis
     if schedule == 'uniform' or blocks == 1:
         return [float(drop_rate)] * blocks
     return [drop_rate * i / (blocks - 1) for i in range(blocks)]
+
+
+def rounded_rate(rate: float, batch: int, rounding: str = 'ours', draws: int = 2000) -> float:
+    """Drop rate that a batch of ``batch`` rows realises in the mean.
+
+    Args:
+        rate: the rate asked for, in [0, 1).
+        batch: rows, at least 1.
+        rounding: ``'round'`` keeps round(batch * (1 - rate)) rows (paper, section 4); ``'floor'``
+            keeps the integer below and at least one (DINOv2); ``'ours'`` is measured on ``draws``
+            draws of :func:`~cosub_mm.stochastic_depth.functional.draw_rows`.
+        draws: how many draws to average for ``'ours'``.
+
+    Raises:
+        ValueError: a rate outside [0, 1), no rows, or an unknown rounding.
+    """
+    block_rates(rate, 1)
+    if batch < 1 or rounding not in ROUNDINGS:
+        raise ValueError(
+            f'batch={batch} must be at least 1, and rounding={rounding!r} one of {ROUNDINGS}.'
+        )
+    if rounding == 'round':
+        return 1 - round(batch * (1 - rate)) / batch
+    if rounding == 'floor':
+        return 1 - max(math.floor(batch * (1 - rate)), 1) / batch
+    kept = 0.0
+    for _ in range(draws):
+        rows = draw_rows(batch, rate, 'cpu')
+        kept += len(rows.index) if rows.weight is None else float(rows.weight.sum())
+    return 1 - kept / draws / batch

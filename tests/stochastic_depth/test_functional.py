@@ -1,9 +1,14 @@
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
+from cosub_mm.stochastic_depth import rounded_rate
 from cosub_mm.stochastic_depth.functional import (
     STATIC_FROM,
     draw_rows,
@@ -123,3 +128,26 @@ def test_gather_and_scatter_save_only_the_indices():
         x = torch.randn(8, 100, requires_grad=True)
         put_rows(take_rows(x, torch.arange(4)), torch.arange(4), 8)
     assert sizes == [4, 4]
+
+
+def test_rounding_distorts_and_ours_does_not():
+    assert rounded_rate(0.1, 2, 'round') == 0
+    assert rounded_rate(0.1, 2, 'floor') == 0.5
+    assert rounded_rate(0.1, 2) == pytest.approx(0.1, abs=0.025)
+    assert rounded_rate(0.6, 1, 'floor') == 0
+    assert rounded_rate(0.45, 128, 'round') == pytest.approx(58 / 128)
+    for arguments in ((1.0, 2, 'ours'), (0.1, 0, 'ours'), (0.1, 2, 'ceil')):
+        with pytest.raises(ValueError, match='must'):
+            rounded_rate(*arguments)
+
+
+def test_the_command_prints_and_plots_it(tmp_path):
+    root = Path(__file__).parents[2]
+    tool = root / 'tools/analysis_tools/drop_rate_quantization.py'
+    plot = tmp_path / 'plots/rates.png'
+    command = [sys.executable, str(tool), '--rates', '.1', '--batch-sizes', '2', '64']
+    command += ['--draws', '100', '--out', str(plot)]
+    env = {**os.environ, 'PYTHONPATH': str(root)}
+    text = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+    assert text.splitlines()[1].split()[:4] == ['0.10', '2', '0.000', '0.500']
+    assert plot.stat().st_size > 1000
