@@ -151,12 +151,24 @@ def _fine_tuning_match(path: str, module: nn.Module, prefix: str | None, owner: 
             )
         state = found
     match = match_weights(module, state)
-    if not match.matched or len(match.other_shape) > len(match.matched):
-        hint = '' if match.other_shape else _prefix_hint(module, state)
+    # A head for other classes is made anew; anything else of another shape would stay random.
+    unfit = [name for name in match.other_shape if 'head' not in name.partition('.')[0]]
+    if not match.matched or unfit:
+        hint = _shapes(module, state, unfit) if unfit else _prefix_hint(module, state)
         raise CheckpointError(
             f"checkpoint '{path}' is of another architecture than {owner}: {match}.{hint}"
         )
     return match
+
+
+def _shapes(module: nn.Module, state: dict[str, Tensor], names: list[str]) -> str:
+    """Say how the first tensor differs, and what that means for the first convolution."""
+    name, own = names[0], module.state_dict()[names[0]].shape
+    loaded = next(v.shape for k, v in state.items() if k.removeprefix('module.') == name)
+    text = f' {name} is {tuple(loaded)} in the checkpoint and {tuple(own)} in the model.'
+    if 'patch_embed' in name and loaded[:2] == own[:2]:
+        text += f' The patch size is {loaded[-1]} in the checkpoint and {own[-1]} in the model.'
+    return text
 
 
 def _prefix_hint(module: nn.Module, state: dict[str, Tensor]) -> str:
@@ -187,7 +199,7 @@ def check_pretrained(cfg: Config, model: nn.Module) -> list[Match]:
 
     Raises:
         CheckpointMissing: no such file.
-        CheckpointError: truncated, nothing matches, or more tensors differ in shape than match.
+        CheckpointError: truncated, nothing matches, or tensors outside the heads differ in shape.
     """
     model = model.module if is_model_wrapper(model) else model
     reports = []

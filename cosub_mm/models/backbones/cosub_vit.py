@@ -143,7 +143,7 @@ class CosubViT(VisionTransformer):
             mode=self.interpolate_mode,
             num_extra_tokens=0,
         )
-        x = torch.cat((self.cls_token.expand(len(x), -1, -1), self.drop_after_pos(x)), dim=1)
+        x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), self.drop_after_pos(x)), dim=1)
 
         outs = []
         for i, layer in enumerate(self.layers):

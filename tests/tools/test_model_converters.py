@@ -1,0 +1,162 @@
+"""The command lines of tools/model_converters, and what a trained model can be used for."""
+
+import argparse
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from mmpretrain import ImageClassificationInferencer
+from mmpretrain.registry import MODELS
+from PIL import Image
+
+import cosub_mm  # noqa: F401
+from cosub_mm.engine.checkpoints import check_pretrained
+from cosub_mm.engine.errors import run_tool
+
+ROOT = Path(__file__).parents[2]
+TOOLS = {
+    name: runpy.run_path(str(ROOT / f'tools/model_converters/{name}.py'))
+    for name in ('convert', 'export_onnx', 'publish_model')
+}
+VIT = dict(img_size=32, embed_dim=32, depth=2, num_heads=2, mlp_ratio=2, num_classes=3)
+
+
+def _run(tool, *arguments):
+    main = TOOLS[tool]['convert' if tool == 'convert' else 'main']
+    return run_tool(main, [str(argument) for argument in arguments])
+
+
+def _checkpoint(trained_classifier):
+    return trained_classifier / 'epoch_2.pth'
+
+
+@pytest.fixture
+def deit_file(tmp_path):
+    """A file as the DeiT repository leaves it: names of models_v2, arguments of the run."""
+    model = timm.create_model('deit3_small_patch16_224', patch_size=8, **VIT)
+    weights = {
+        key.replace('ls1.gamma', 'gamma_1').replace('ls2.gamma', 'gamma_2'): value
+        for key, value in model.state_dict().items()
+    }
+    path = tmp_path / 'deit.pth'
+    torch.save(dict(model=weights, args=argparse.Namespace(lr=3e-3), epoch=799), path)
+    return path, model.eval()
+
+
+def test_file_of_the_deit_repository(deit_file, classification, tmp_path, capsys):
+    path, source = deit_file
+    target = tmp_path / 'mm.pth'
+    assert _run('convert', path, target, '--to', 'mmpretrain') == 0
+    assert 'vit:' in capsys.readouterr().out
+    weights = torch.load(target, weights_only=True)['state_dict']
+    backbone = MODELS.build(
+        dict(
+            type='CosubViT',
+            arch=dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64),
+            img_size=32,
+            patch_size=8,
+        )
+    ).eval()
+    own = {k.removeprefix('backbone.'): v for k, v in weights.items() if k.startswith('backbone.')}
+    backbone.load_state_dict(own)
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = source.forward_head(source.forward_features(images), pre_logits=True)
+        torch.testing.assert_close(backbone(images)[0], expected)
+
+    again = tmp_path / 'again.pth'
+    assert _run('convert', target, again, '--to', 'deit') == 0
+    original = torch.load(path, weights_only=False)['model']
+    returned = torch.load(again, weights_only=True)['model']
+    assert returned.keys() == original.keys()
+    assert all(torch.equal(returned[k], original[k]) for k in original)
+
+
+def test_another_architecture_or_patch_size(deit_file, tmp_path, capsys):
+    path, _ = deit_file
+    config = ROOT / 'configs/cosub/vit-s_in1k.py'
+    arguments = [path, tmp_path / 'out.pth', '--to', 'mmpretrain', '--config', config]
+    assert _run('convert', *arguments) == 2
+    assert 'another architecture or patch size' in capsys.readouterr().err
+    assert not (tmp_path / 'out.pth').exists()
+    torch.save(dict(a=torch.zeros(1)), path)
+    assert _run('convert', *arguments) == 2
+    assert 'no known architecture' in capsys.readouterr().err
+    path.write_bytes(path.read_bytes()[:100])
+    assert _run('convert', *arguments) == 2
+    assert 'truncated' in capsys.readouterr().err
+    assert _run('convert', 'timm:vit_enormous', tmp_path / 'o.pth', '--to', 'mmpretrain') == 2
+    assert "no model 'vit_enormous'" in capsys.readouterr().err
+
+
+def test_training_refuses_weights_of_another_patch_size(tmp_path):
+    """Everything but the patch embedding would fit, and that would stay random."""
+    from mmengine.config import Config
+
+    arch = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
+    cfg = dict(type='CosubViT', arch=arch, img_size=32)
+    torch.save(MODELS.build(dict(cfg, patch_size=16)).state_dict(), tmp_path / 'p16.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'p16.pth'))
+    model = MODELS.build(dict(cfg, patch_size=8, init_cfg=init_cfg))
+    with pytest.raises(ValueError, match='patch size is 16 in the checkpoint and 8 in the model'):
+        check_pretrained(Config(), model)
+
+
+def test_publish(trained_classifier, tmp_path, capsys):
+    checkpoint = torch.load(_checkpoint(trained_classifier), weights_only=False)
+    ema = {f'module.{key}': value + 1 for key, value in checkpoint['state_dict'].items()}
+    checkpoint['ema_state_dict'] = dict(ema, steps=torch.tensor(3))
+    source = tmp_path / 'training.pth'
+    torch.save(checkpoint, source)
+    assert _run('publish_model', source, tmp_path / 'out' / 'raw.pth') == 0
+    assert _run('publish_model', source, tmp_path / 'out' / 'ema.pth', '--ema') == 0
+    raw, averaged = (next((tmp_path / 'out').glob(f'{n}-????????.pth')) for n in ('raw', 'ema'))
+    assert sorted((tmp_path / 'out').iterdir()) == sorted([raw, averaged])
+    raw, averaged = (torch.load(f, weights_only=True)['state_dict'] for f in (raw, averaged))
+    assert raw.keys() == averaged.keys() == checkpoint['state_dict'].keys()
+    for key, value in checkpoint['state_dict'].items():
+        assert torch.equal(raw[key], value)
+        assert torch.equal(averaged[key], value + 1)
+    capsys.readouterr()
+    assert _run('publish_model', _checkpoint(trained_classifier), tmp_path / 'x.pth', '--ema') == 2
+    assert 'no averaged weights' in capsys.readouterr().err
+
+
+def test_onnx_gives_the_same_scores(classification, trained_classifier, tmp_path, capsys):
+    target = tmp_path / 'model.onnx'
+    assert _run('export_onnx', classification, _checkpoint(trained_classifier), target) == 0
+    assert 'images (batch, 3, 32, 32)' in capsys.readouterr().out
+    model, shape = TOOLS['export_onnx']['load'](
+        str(classification), str(_checkpoint(trained_classifier))
+    )
+    assert TOOLS['export_onnx']['difference'](model, shape, target) < 1e-4
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(target))
+    for batch in (1, 5):
+        (scores,) = session.run(None, {'images': np.zeros((batch, 3, 32, 32), np.float32)})
+        assert scores.shape == (batch, 3)
+
+
+def test_inferencer_reads_a_published_model(
+    classification, trained_classifier, classes_root, tmp_path
+):
+    _run('publish_model', _checkpoint(trained_classifier), tmp_path / 'm.pth')
+    (weights,) = tmp_path.glob('m-*.pth')
+    inferencer = ImageClassificationInferencer(
+        str(classification), pretrained=str(weights), classes=['a', 'b', 'c'], device='cpu'
+    )
+    files = sorted(map(str, classes_root.glob('val/*/*.png')))
+    results = inferencer(files, batch_size=4)
+    model, _ = TOOLS['export_onnx']['load'](
+        str(classification), str(_checkpoint(trained_classifier))
+    )
+    pixels = torch.stack([torch.from_numpy(np.array(Image.open(f))) for f in files])
+    with torch.no_grad():
+        expected = model((pixels.permute(0, 3, 1, 2).float() - 127.5) / 64).softmax(dim=1)
+    scores = torch.from_numpy(np.stack([result['pred_scores'] for result in results]))
+    torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
+    assert [r['pred_class'] for r in results] == ['abc'[i] for i in expected.argmax(dim=1)]

@@ -1,0 +1,114 @@
+"""Convert weights between timm, the official DeiT repository and mmpretrain's classifiers."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+from cosub_mm.engine.checkpoints import load_checkpoint, match_weights
+from cosub_mm.engine.errors import UserError, run_tool, user_errors
+from cosub_mm.models.convert import family_of, to_deit, to_mmpretrain, to_timm
+
+HUB = 'timm:'
+EXAMPLES = """\
+examples:
+  a file of timm or of facebookresearch/deit
+    python tools/model_converters/convert.py deit_3_base_224_21k.pth vit-b.pth --to mmpretrain
+  by name from timm's hub, held against a config
+    python tools/model_converters/convert.py timm:deit3_base_patch16_224 vit-b.pth \\
+        --to mmpretrain --config configs/cosub/vit-b_in1k.py
+  a trained model of ours for timm (or the DeiT repository: --to deit)
+    python tools/model_converters/convert.py work_dirs/vit-b_in1k/epoch_800.pth out.pth --to timm
+
+ViT, Swin, ConvNeXt, ResNet and XCiT; other timm models run in CosubTIMMBackbone as they are.
+"""
+TARGETS = {'mmpretrain': to_mmpretrain, 'timm': to_timm, 'deit': to_deit}
+
+
+def read(source: str, ema: bool = False) -> dict[str, torch.Tensor]:
+    """Tensors of a file, or of a model of timm's hub.
+
+    Args:
+        source: path of a ``.pth`` file, or ``timm:NAME``.
+        ema: take the averaged weights of the file.
+    """
+    if source.startswith(HUB):
+        return _from_hub(source.removeprefix(HUB))
+    checkpoint = load_checkpoint(source)
+    names = ('ema_state_dict', 'model_ema', 'state_dict_ema') if ema else ('state_dict', 'model')
+    name = next((name for name in names if name in checkpoint), None)
+    if ema and name is None:
+        raise UserError(f"'{source}' holds no averaged weights (EMA); leave --ema out.")
+    weights = checkpoint if name is None else checkpoint[name]
+    weights = {key.removeprefix('module.'): value for key, value in weights.items()}
+    return {key: value for key, value in weights.items() if isinstance(value, torch.Tensor)}
+
+
+def check_against(config: str, weights: dict[str, torch.Tensor]) -> str:
+    """Compare converted weights with the model of a config; a report, or an error.
+
+    Raises:
+        UserError: a tensor outside the head is missing or of another shape.
+    """
+    cfg = Config.fromfile(config)
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    cfg.model.backbone.pop('init_cfg', None)
+    match = match_weights(MODELS.build(cfg.model), weights)
+    unfit = [name for name in match.missing + match.other_shape if name.startswith('backbone.')]
+    unfit = [name for name in unfit if not name.endswith('relative_position_index')]
+    if unfit or match.unexpected:
+        raise UserError(
+            f'these weights are of another architecture or patch size than {config}: {match}.'
+        )
+    return str(match)
+
+
+def _from_hub(name: str) -> dict[str, torch.Tensor]:
+    import timm
+
+    if not timm.is_model(name):
+        raise UserError(f"timm has no model '{name}'; timm.list_pretrained() names all.")
+    try:
+        return timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:
+        raise UserError(
+            f"the weights of '{name}' cannot be loaded from timm's hub ({error}). Without a "
+            f'network, give the path of a downloaded file.'
+        ) from error
+
+
+def convert(argv: Sequence[str] | None) -> None:
+    """Parse the command line, convert and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('source', help='a .pth file, or timm:NAME for a model of the hub')
+    parser.add_argument('target', type=Path, help='.pth file to write')
+    parser.add_argument('--to', required=True, choices=TARGETS, help='names to write')
+    parser.add_argument('--ema', action='store_true', help='take the averaged weights of the file')
+    parser.add_argument('--config', help='compare the result with the model of this config')
+    args = parser.parse_args(argv)
+    if args.config and args.to != 'mmpretrain':
+        raise UserError('--config compares with a model of mmpretrain: it needs --to mmpretrain.')
+    with user_errors(f'converting {args.source}'):
+        weights = read(args.source, args.ema)
+        family, library = family_of(to_mmpretrain(weights))[0], family_of(weights)[1]
+        result = TARGETS[args.to](weights)
+    if args.config:
+        with user_errors(f'comparing with {args.config}'):
+            print(check_against(args.config, result))
+    args.target.parent.mkdir(parents=True, exist_ok=True)
+    wrapper = 'model' if args.to == 'deit' else 'state_dict'
+    torch.save(result if args.to == 'timm' else {wrapper: result}, args.target)
+    source = 'timm or DeiT' if library == 'timm' else 'mmpretrain'
+    print(f'{family}: {len(result)} tensors from {source} to {args.to}: {args.target}')
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(convert))
