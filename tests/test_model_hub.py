@@ -1,5 +1,8 @@
 """Our models by name, from the repository and from an installed wheel."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import mmpretrain
@@ -54,3 +57,25 @@ def test_installed_package_brings_the_index_itself(tmp_path, monkeypatch):
         index_root()
     (package / '.mim' / 'model-index.yml').touch()
     assert index_root() == package / '.mim'
+
+
+def test_get_model_from_a_built_package(tmp_path):
+    """What a wheel holds, run where the repository is out of sight."""
+    build = [sys.executable, 'setup.py', '-q', 'build_py', '--build-lib', str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    code = (
+        'import cosub_mm, mmpretrain, torch\n'
+        'torch.set_default_device("meta")\n'
+        'model = mmpretrain.get_model("vit-s-supervised_in1k")\n'
+        'print(cosub_mm.__file__, type(model).__name__, model.backbone.embed_dims)'
+    )
+    result = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    package = tmp_path / 'cosub_mm' / '__init__.py'
+    assert result.stdout.split()[-3:] == [str(package), 'SupervisedClassifier', '384']
