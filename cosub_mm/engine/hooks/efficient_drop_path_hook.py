@@ -1,5 +1,7 @@
 """Efficient stochastic depth from the ``custom_hooks`` of any config."""
 
+import torch
+from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
@@ -23,6 +25,7 @@ class EfficientDropPathHook(Hook):
 
     The report is logged once, as a table. Each log interval shows ``drop_rate``, the share of rows
     that were dropped since the last one (in compiled code, which counts nothing, the rate asked).
+    Processes that share a seed, mmengine's default, are reseeded, so that their draws differ.
 
     Args:
         drop_rate: rate of all blocks in [0, 1). None keeps the rates of the model, and also
@@ -77,6 +80,18 @@ class EfficientDropPathHook(Hook):
             return
         batch_size = self._rows(runner)
         runner.logger.info(f'{type(target).__name__}: {present.table(batch_size)}')
+
+    def before_train(self, runner) -> None:
+        """Let processes that share one seed draw rows of their own."""
+        if get_world_size() == 1:
+            return
+        seeds = all_gather_object(torch.initial_seed())
+        if len(set(seeds)) == 1:
+            torch.manual_seed(seeds[0] + get_rank())
+            runner.logger.info(
+                'All processes share one seed and would drop the same rows: each is reseeded with '
+                'seed + rank. randomness=dict(diff_rank_seed=True) does so from the start.'
+            )
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Set the rate of the warm-up."""

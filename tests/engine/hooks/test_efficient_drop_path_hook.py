@@ -1,6 +1,7 @@
 """The hook in a real training: it applies, warms up, logs, and refuses."""
 
 import json
+from types import SimpleNamespace
 
 import mmpretrain.registry
 import pytest
@@ -101,3 +102,17 @@ def test_bad_arguments(tmp_path):
         train(tmp_path, dict(type='EfficientDropPathHook', drop_rate=1.0))
     with pytest.raises(ValueError, match=r"module='neck' is no part of Net.*backbone"):
         train(tmp_path, dict(type='EfficientDropPathHook', drop_rate=0.1, module='neck'))
+
+
+@pytest.mark.parametrize(('seeds', 'expected'), [([7, 7], 8), ([7, 9], 7)])
+def test_processes_with_one_seed_draw_on_their_own(monkeypatch, seeds, expected):
+    hooks = 'cosub_mm.engine.hooks.efficient_drop_path_hook'
+    monkeypatch.setattr(f'{hooks}.get_world_size', lambda: 2)
+    monkeypatch.setattr(f'{hooks}.get_rank', lambda: 1)
+    monkeypatch.setattr(f'{hooks}.all_gather_object', lambda seed: seeds)
+    torch.manual_seed(7)
+    messages = []
+    logger = SimpleNamespace(info=messages.append)
+    EfficientDropPathHook(0.1).before_train(SimpleNamespace(logger=logger))
+    assert torch.initial_seed() == expected
+    assert len(messages) == (expected == 8)
