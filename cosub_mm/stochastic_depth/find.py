@@ -75,7 +75,8 @@ def find_branches(
         UnknownBlockError: a branch without a proven start, or a model that the example fails on.
     """
     devices = {p.device.index for p in model.parameters() if p.device.type == 'cuda'}
-    with torch.random.fork_rng(devices=sorted(devices)):  # a search changes no seeded run
+    # A search changes no seeded run, and proves gradients wherever it is called.
+    with torch.random.fork_rng(devices=sorted(devices)), torch.enable_grad():
         return _find(model, places, _inputs(model, example_input), must_find)
 
 

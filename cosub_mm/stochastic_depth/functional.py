@@ -89,14 +89,17 @@ def draw_rows(
     order = torch.randperm(batch, device=device)
     if not fraction:
         return Rows(order[:whole], None, scale)
-    if batch >= STATIC_FROM or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():  # the coin stays in the graph
         extra = (torch.rand(1, device=device) < fraction).to(torch.float32)
-        ones = torch.ones(whole, device=device)
-        return Rows(order[: whole + 1], torch.cat((ones, extra)), scale)
-    kept = whole + int(torch.rand(()).item() < fraction)
-    if kept:
+        weight = torch.cat((torch.ones(whole, device=device), extra))
+        return Rows(order[: whole + 1], weight, scale)
+    kept = whole + int(torch.rand((), device='cpu').item() < fraction)
+    computed = whole + 1 if batch >= STATIC_FROM else max(kept, 1)
+    if kept == computed:
         return Rows(order[:kept], None, scale)
-    return Rows(order[:1], torch.zeros(1, device=device), scale)
+    weight = torch.ones(computed, device=device)
+    weight[-1] = 0
+    return Rows(order[:computed], weight, scale)
 
 
 def take_rows(x: Tensor, index: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ class StochasticDepth(nn.Module):
         self._batch = 0
         self._subset = False
         self._seen = 0
-        self._kept: int | Tensor = 0
+        self._kept = 0
 
     @property
     def active(self) -> bool:
@@ -65,7 +65,7 @@ class StochasticDepth(nn.Module):
             )
         x = args[0]
         self._draw(x)
-        self._subset = choose(self, x) == 'subset'
+        self._subset = choose(self, x, len(self._rows.index)) == 'subset'
         return (take_rows(x, self._rows.index), *args[1:]) if self._subset else None
 
     def reset(self, module: nn.Module, args: tuple) -> tuple | None:
@@ -101,8 +101,7 @@ class StochasticDepth(nn.Module):
         self._rows = draw_rows(self._batch, self.drop_prob, x.device, self.scale_by_keep)
         if not torch.compiler.is_compiling():  # a counter in the graph would recompile each step
             self._seen += self._batch
-            weight = self._rows.weight
-            self._kept += len(self._rows.index) if weight is None else weight.sum().detach()
+            self._kept += len(self._rows.index) - (self._rows.weight is not None)
 
     def _take_plan(self, x: Tensor) -> Rows:
         if self._rows is None and None in self.starts:
@@ -124,9 +123,9 @@ class StochasticDepth(nn.Module):
             )
         return rows
 
-    def tally(self, reset: bool = False) -> tuple[int, float]:
+    def tally(self, reset: bool = False) -> tuple[int, int]:
         """Rows seen and rows kept since the last reset; compiled code does not count."""
-        seen, kept = self._seen, float(self._kept)
+        seen, kept = self._seen, self._kept
         if reset:
             self._seen, self._kept = 0, 0
         return seen, kept

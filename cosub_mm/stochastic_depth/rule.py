@@ -1,4 +1,13 @@
-"""When computing a subset of the rows pays: the rule behind ``implementation='auto'``."""
+"""When computing a subset of the rows pays: the rule behind ``implementation='auto'``.
+
+A branch is masked
+
+1. if no row of this batch is spared: a gather of all rows would buy nothing;
+2. if it convolves densely over space and runs on a CPU, where convolutions over odd numbers of
+   rows can fall off oneDNN's fast paths.
+
+Everywhere else the kept rows are computed alone. docs/stochastic_depth.md has the measurements.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -12,11 +21,19 @@ __all__ = ['IMPLEMENTATIONS', 'choose', 'explain', 'is_convolutional']
 IMPLEMENTATIONS = ('auto', 'subset', 'mask')
 
 
-def choose(end: 'StochasticDepth', x: Tensor) -> str:
-    """Implementation for one branch and one batch, ``'subset'`` or ``'mask'``."""
+def choose(end: 'StochasticDepth', x: Tensor, computed: int) -> str:
+    """Implementation for one branch and one batch, ``'subset'`` or ``'mask'``.
+
+    Args:
+        end: the end of the branch.
+        x: the stream where the branch starts, (B, ...).
+        computed: rows that a subset would compute.
+    """
     if end.implementation != 'auto':
         return end.implementation
-    return 'mask' if end.convolutional and x.device.type == 'cpu' else 'subset'
+    if computed == len(x) or (end.convolutional and x.device.type == 'cpu'):
+        return 'mask'
+    return 'subset'
 
 
 def explain(end: 'StochasticDepth', start: str | None) -> tuple[str, str]:
@@ -26,8 +43,8 @@ def explain(end: 'StochasticDepth', start: str | None) -> tuple[str, str]:
     if end.implementation != 'auto':
         return end.implementation, 'asked for'
     if end.convolutional:
-        return 'auto', 'mask on CPU, where convolutions over fewer rows are no faster; else subset'
-    return 'subset', 'fewer rows, less work'
+        return 'auto', 'dense convolutions: mask on CPU, subset elsewhere'
+    return 'subset', 'less work; mask where a batch spares no row'
 
 
 def is_convolutional(block: nn.Module) -> bool:

@@ -1,0 +1,46 @@
+"""What implementation='auto' does."""
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from cosub_mm.stochastic_depth import StochasticDepth, apply_stochastic_depth
+from cosub_mm.stochastic_depth.rule import choose, is_convolutional
+
+
+@pytest.mark.parametrize(
+    ('implementation', 'convolutional', 'computed', 'expected'),
+    [
+        ('auto', False, 7, 'subset'),
+        ('auto', False, 8, 'mask'),
+        ('auto', True, 4, 'mask'),
+        ('subset', True, 8, 'subset'),
+        ('mask', False, 4, 'mask'),
+    ],
+)
+def test_the_rule(implementation, convolutional, computed, expected):
+    end = StochasticDepth(0.2, implementation, convolutional=convolutional)
+    assert choose(end, torch.empty(8, 2), computed) == expected
+
+
+def test_dense_convolutions_run_on_fewer_rows_off_the_cpu():
+    end = StochasticDepth(0.2, 'auto', convolutional=True)
+    assert choose(end, torch.empty(8, 2, device='meta'), 4) == 'subset'
+
+
+def test_depthwise_and_patch_convolutions_are_not_dense():
+    assert is_convolutional(nn.Sequential(nn.Conv2d(4, 4, 3)))
+    assert not is_convolutional(nn.Sequential(nn.Conv2d(4, 4, 7, groups=4), nn.Conv2d(4, 8, 1)))
+
+
+@pytest.mark.parametrize(('name', 'rows'), [('resnet18', 8), ('vit_tiny_patch16_224', 4)])
+def test_auto_in_a_model(name, rows):
+    model = timm.create_model(name, img_size=32) if 'vit' in name else timm.create_model(name)
+    report = apply_stochastic_depth(model, 0.5)
+    assert report.blocks[0].implementation == ('subset' if 'vit' in name else 'auto')
+    seen = []
+    first = model.blocks[0].attn if 'vit' in name else model.layer1[0].conv2
+    first.register_forward_pre_hook(lambda m, args: seen.append(len(args[0])))
+    model.train()(torch.randn(8, 3, 32, 32))
+    assert seen == [rows]
