@@ -28,12 +28,13 @@ DATA = 'data/demo'
 WORK_DIR = 'work_dirs/demo'
 PICTURES = ('curves.png', 'scenes_cosub.png', 'scenes_scratch.png')
 SCENES_SHOWN = 4
+COMPARED = ('cosub', 'scratch')
 
 
 def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
     """The demo, stage by stage."""
     digits, scenes = partial(_train, f'{data}/digits'), partial(_train, f'{data}/scenes')
-    pretrained = '{work_dir}/cosub/epoch_45.pth'
+    pretrained = '{work_dir}/cosub/epoch_36.pth'
     upernet = 'model.backbone.init_cfg.checkpoint'
     # The configs name the default places; only others must be given.
     moved = work_dir != WORK_DIR
@@ -47,20 +48,20 @@ def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
     return [
         Stage(
             'data',
-            'Data: 5,000 digits and 900 scenes',
+            'Data: 5,000 digits and 1,100 scenes',
             (('tools/dataset_converters/make_demo_data.py', data),),
             recipe=VERSION,
             writes=(f'{data}/digits', f'{data}/scenes'),
             result=_data_report,
             always=True,
         ),
-        digits('cosub', 'Cosub pre-training, 28 px', 'cosub_vit_digits', 'epoch_45.pth'),
-        digits('supervised', 'Supervised baseline', 'supervised_vit_digits', 'epoch_45.pth'),
+        digits('cosub', 'Cosub pre-training, 28 px', 'cosub_vit_digits', 'epoch_36.pth'),
+        digits('supervised', 'Supervised baseline', 'supervised_vit_digits', 'epoch_36.pth'),
         digits(
             'finetune',
             'Fine-tuning of cosub, 35 px',
             'cosub_vit_digits_ft35',
-            'epoch_5.pth',
+            'epoch_4.pth',
             from_cosub,
             ('cosub',),
         ),
@@ -68,7 +69,7 @@ def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
             'upernet_cosub',
             f'{names["cosub"]}, single-scale',
             'upernet_cosub_vit_scenes',
-            'iter_500.pth',
+            'iter_400.pth',
             upernet_from_cosub,
             ('cosub',),
         ),
@@ -76,7 +77,7 @@ def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
             'upernet_cosubseg',
             f'{names["cosubseg"]}, single-scale',
             'upernet_cosubseg_vit_scenes',
-            'iter_500.pth',
+            'iter_400.pth',
             upernet_from_cosub,
             ('cosub',),
         ),
@@ -84,9 +85,9 @@ def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
             'upernet_scratch',
             f'{names["scratch"]}, single-scale',
             'upernet_scratch_vit_scenes',
-            'iter_500.pth',
+            'iter_400.pth',
         ),
-        *(_test_multi_scale(f'{data}/scenes', start, name) for start, name in names.items()),
+        *(_test_multi_scale(f'{data}/scenes', start, names[start]) for start in COMPARED),
     ]
 
 
@@ -124,7 +125,7 @@ def _train(
 
 def _test_multi_scale(data: str, start: str, title: str) -> Stage:
     path = f'configs/demo/upernet_{start}_vit_scenes.py'
-    checkpoint = f'{{work_dir}}/upernet_{start}/iter_500.pth'
+    checkpoint = f'{{work_dir}}/upernet_{start}/iter_400.pth'
     line = ('tools/test.py', path, checkpoint, '--tta', '--work-dir', '{dir}')
     return Stage(
         f'multi_scale_{start}',

@@ -27,9 +27,9 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, end=3, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-5, begin=3, convert_to_iter_based=True),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=45, val_interval=5)
+train_cfg = dict(by_epoch=True, max_epochs=36, val_interval=6)
 val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=50)
-default_hooks = dict(checkpoint=dict(interval=5, max_keep_ckpts=1), logger=dict(interval=20))
+default_hooks = dict(checkpoint=dict(interval=6, max_keep_ckpts=1), logger=dict(interval=20))
 custom_hooks = [dict(type='EfficientDropPathHook')]

@@ -3,7 +3,7 @@ _base_ = ['cosub_vit_digits.py']
 
 model = dict(backbone=dict(img_size=35))
 # The position embeddings are resized from 4x4 to 5x5 patches as they are loaded.
-load_from = 'work_dirs/demo/cosub/epoch_45.pth'
+load_from = 'work_dirs/demo/cosub/epoch_36.pth'
 
 train_pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
@@ -28,4 +28,4 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, end=1, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-6, begin=1, convert_to_iter_based=True),
 ]
-train_cfg = dict(max_epochs=5, val_interval=5)
+train_cfg = dict(max_epochs=4, val_interval=4)

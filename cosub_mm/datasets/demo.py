@@ -13,7 +13,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from .manifest import DatasetReport, write_dataset
 
@@ -34,8 +34,8 @@ CLASSES = tuple('0123456789') + tuple(TEXTURES)
 SPLITS = {'train': 'training', 'val': 'validation'}
 
 TRAIN_DIGITS_PER_CLASS = 400
-SCENES = {'train': 800, 'val': 100}
-SCENE_SIZE = 98
+SCENES = {'train': 1000, 'val': 100}
+SCENE_SIZE = 56
 VERSION = '1'
 
 
@@ -100,21 +100,21 @@ def make_scene(
         textures: name -> uint8 image, (H, W, 3).
 
     Returns:
-        The picture, uint8 RGB, (98, 98, 3), and its labels, uint8, (98, 98): 1 + the index in
+        The picture, uint8 RGB, (56, 56, 3), and its labels, uint8, (56, 56): 1 + the index in
         ``CLASSES``, or 0 on the rim of a stroke, which is neither digit nor texture.
     """
     rng = np.random.RandomState(seed)
     picture, labels = _background(rng, textures)
     free = np.ones((SCENE_SIZE, SCENE_SIZE), bool)
-    for _ in range(rng.randint(3, 7)):
+    for _ in range(rng.randint(1, 4)):
         label, digit = digits[rng.randint(len(digits))]
         _paste(rng, picture, labels, free, label, digit)
     return picture.round().astype(np.uint8), labels
 
 
 def _background(rng, textures: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Up to three textures, each over the pixels nearest to its point."""
-    names = rng.choice(list(textures), rng.randint(2, 4), replace=False)
+    """One or two textures, each over the pixels nearest to its point."""
+    names = rng.choice(list(textures), rng.randint(1, 3), replace=False)
     points = rng.uniform(0, SCENE_SIZE, (len(names), 2))
     grid = np.stack(np.mgrid[:SCENE_SIZE, :SCENE_SIZE], axis=-1)[:, :, None]
     nearest = ((grid - points) ** 2).sum(-1).argmin(-1)
@@ -129,7 +129,7 @@ def _background(rng, textures: dict[str, np.ndarray]) -> tuple[np.ndarray, np.nd
 
 
 def _patch(rng, texture: np.ndarray) -> np.ndarray:
-    side = int(rng.randint(SCENE_SIZE, texture.shape[1] + 1))
+    side = int(rng.randint(SCENE_SIZE, 2 * SCENE_SIZE + 1))
     top = rng.randint(texture.shape[0] - side + 1)
     left = rng.randint(texture.shape[1] - side + 1)
     patch = Image.fromarray(texture[top : top + side, left : left + side])
@@ -138,8 +138,10 @@ def _patch(rng, texture: np.ndarray) -> np.ndarray:
 
 def _paste(rng, picture, labels, free, label: int, digit: np.ndarray) -> None:
     """Put a digit where there is room; leave it out after 20 places that are taken."""
-    side = rng.randint(24, 45)
+    side = rng.randint(28, 43)
     stroke = Image.fromarray(digit).resize((side, side), Image.Resampling.BILINEAR)
+    # Bold, or digits would be so few of the pixels that a short training ignores them.
+    stroke = stroke.filter(ImageFilter.MaxFilter(3))
     opacity = np.asarray(stroke, float)[..., None] / 255
     for _ in range(20):
         top, left = rng.randint(0, SCENE_SIZE - side + 1, 2)
