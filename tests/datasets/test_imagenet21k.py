@@ -16,6 +16,7 @@ import cosub_mm  # noqa: F401
 from cosub_mm.datasets.checks import check_data
 from cosub_mm.datasets.image_index import INDEX, find_classes
 from cosub_mm.datasets.preparation import prepare_class
+from cosub_mm.datasets.verification import verify
 
 ROOT = Path(__file__).parents[2]
 TOOL = runpy.run_path(str(ROOT / 'tools/dataset_converters/prepare_imagenet21k.py'))
@@ -186,3 +187,12 @@ def test_config_is_compared_before_training(layout, request):
         check_data(cfg)
     cfg.model.head.num_classes = cfg.data_preprocessor.num_classes = 3
     check_data(cfg)
+
+
+def test_images_in_shards_can_be_verified(shards):
+    dataset = dict(type='mmpretrain.CosubImageNet21k', data_root=str(shards))
+    assert verify('train', dataset, 3, workers=1).broken == []
+    path = shards / 'winter21_whole' / 'n10.tar'
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'IDAT', b'XXXX'))
+    assert len(verify('train', dataset, 3, workers=1).broken) == 4

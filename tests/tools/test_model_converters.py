@@ -92,6 +92,26 @@ def test_another_architecture_or_patch_size(deit_file, tmp_path, capsys):
     assert "no model 'vit_enormous'" in capsys.readouterr().err
 
 
+def test_by_name_from_the_hub(tmp_path, monkeypatch, capsys):
+    model = timm.create_model('deit3_small_patch16_224', patch_size=8, **VIT)
+    asked = []
+
+    def create(name, pretrained):
+        asked.append((name, pretrained))
+        if name.startswith('vit'):
+            raise ConnectionError('no route to host')
+        return model
+
+    monkeypatch.setattr(timm, 'create_model', create)
+    line = [tmp_path / 'out.pth', '--to', 'mmpretrain']
+    assert _run('convert', 'timm:deit3_small_patch16_224', *line) == 0
+    assert asked == [('deit3_small_patch16_224', True)]
+    weights = torch.load(tmp_path / 'out.pth', weights_only=True)['state_dict']
+    assert torch.equal(weights['backbone.cls_token'], model.cls_token)
+    assert _run('convert', 'timm:vit_base_patch16_224', *line) == 2
+    assert 'Without a network, give the path' in capsys.readouterr().err
+
+
 def test_training_refuses_weights_of_another_patch_size(tmp_path):
     """Everything but the patch embedding would fit, and that would stay random."""
     from mmengine.config import Config
