@@ -20,12 +20,12 @@ val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 optim_wrapper = dict(
-    constructor='mmpretrain.CosubLayerDecay',
+    constructor='CosubLayerDecay',
     optimizer=dict(lr=3e-4),
     paramwise_cfg=dict(layer_decay_rate=0.75),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, end=1, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', eta_min=1e-6, begin=1, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min_ratio=0.01, begin=1, convert_to_iter_based=True),
 ]
 train_cfg = dict(max_epochs=4, val_interval=4)
