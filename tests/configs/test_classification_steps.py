@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 import cosub_mm  # noqa: F401
+from cosub_mm.stochastic_depth.module import StochasticDepth
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SIZE = 64
@@ -116,6 +117,11 @@ def test_one_step(name, backbone, channels, data, tmp_path):
     with pytest.raises(_Stop):
         runner.train()
     losses, before = step.losses, step.before
+
+    # Table 2 of the paper has one rate for all blocks, the libraries' convnets grow theirs.
+    branches = [m for m in runner.model.modules() if isinstance(m, StochasticDepth)]
+    assert len(branches) >= 2
+    assert {branch.drop_prob for branch in branches} == {0.5}
 
     supervised = name.startswith('baselines')
     expected = {'loss'} if supervised else {'loss', 'loss_label', 'loss_cosub', 'agreement'}
