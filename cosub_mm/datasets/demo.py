@@ -36,6 +36,8 @@ SPLITS = {'train': 'training', 'val': 'validation'}
 TRAIN_DIGITS_PER_CLASS = 400
 SCENES = {'train': 1000, 'val': 100}
 SCENE_SIZE = 56
+# Pixels around a stroke that belong to the digit, and those up to which no class is right.
+REGION, RIM = 3, 4
 VERSION = '1'
 
 
@@ -101,7 +103,7 @@ def make_scene(
 
     Returns:
         The picture, uint8 RGB, (56, 56, 3), and its labels, uint8, (56, 56): 1 + the index in
-        ``CLASSES``, or 0 on the rim of a stroke, which is neither digit nor texture.
+        ``CLASSES``, or 0 on the rim of a digit, which is neither digit nor texture.
     """
     rng = np.random.RandomState(seed)
     picture, labels = _background(rng, textures)
@@ -140,8 +142,6 @@ def _paste(rng, picture, labels, free, label: int, digit: np.ndarray) -> None:
     """Put a digit where there is room; leave it out after 20 places that are taken."""
     side = rng.randint(28, 43)
     stroke = Image.fromarray(digit).resize((side, side), Image.Resampling.BILINEAR)
-    # Bold, or digits would be so few of the pixels that a short training ignores them.
-    stroke = stroke.filter(ImageFilter.MaxFilter(3))
     opacity = np.asarray(stroke, float)[..., None] / 255
     for _ in range(20):
         top, left = rng.randint(0, SCENE_SIZE - side + 1, 2)
@@ -153,9 +153,15 @@ def _paste(rng, picture, labels, free, label: int, digit: np.ndarray) -> None:
     free[place] = False
     ink = rng.uniform(190, 255)
     picture[place] = (1 - opacity) * picture[place] + opacity * ink
-    opacity = opacity[..., 0]
-    labels[place][opacity > 0.2] = 0
-    labels[place][opacity >= 0.5] = 1 + label
+    # A digit is the region around its stroke, as an object's mask is; thin strokes alone would be
+    # so few of the pixels that a short training ignores them.
+    labels[place][_within(stroke, RIM)] = 0
+    labels[place][_within(stroke, REGION)] = 1 + label
+
+
+def _within(stroke: Image.Image, pixels: int) -> np.ndarray:
+    """Where the stroke is at most so many pixels away, along rows and columns."""
+    return np.asarray(stroke.filter(ImageFilter.MaxFilter(2 * pixels + 1))) >= 128
 
 
 def _read_digits() -> np.ndarray:

@@ -106,6 +106,8 @@ class _Run:
 
     def __call__(self, overwrite: bool) -> StageResult:
         state = {} if overwrite else self._state()
+        if not state.get('done') and not self._has_checkpoint():
+            state = {}  # nothing is lost by starting anew, with whatever config
         if state and state.get('fingerprint') != self.fingerprint:
             raise StageError(
                 f'{self.folder} holds a stage that was {"done" if state.get("done") else "begun"} '
@@ -174,6 +176,9 @@ class _Run:
 
     def _end(self, lines: int = 15) -> str:
         return '\n'.join((self.folder / OUTPUT).read_text().splitlines()[-lines:])
+
+    def _has_checkpoint(self) -> bool:
+        return any(self.folder.glob('*.pth'))
 
     def _missing(self) -> list[str]:
         return [path for path in self.written if not (self.cwd / path).exists()]

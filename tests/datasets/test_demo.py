@@ -88,15 +88,18 @@ def test_validation_shows_another_part_of_each_texture():
         assert train[name].shape[0] == 512
 
 
-def test_strokes_are_labelled_where_they_are_bright():
+def test_digit_is_the_region_around_its_stroke():
     textures = {name: np.zeros((128, 128, 3), np.uint8) for name in demo.TEXTURES}
     bar = np.zeros((28, 28), np.uint8)
-    bar[:, 10:18] = 255
+    bar[4:24, 10:18] = 255
     picture, labels = demo.make_scene(5, [(7, bar)], textures)
-    stroke = labels == 8
-    assert stroke.any() and (labels == 0).any()
-    assert picture[stroke].min() >= 90
-    assert picture[labels > 10].max() <= 55
+    ink, digit = picture.max(-1) > 90, labels == 8
+    assert ink.any() and digit[ink].all()
+    rows, columns = np.argwhere(ink), np.argwhere(digit)
+    distance = np.abs(columns[:, None] - rows[None]).max(-1).min(1)
+    assert distance.max() == demo.REGION
+    far = np.abs(np.argwhere(labels > 10)[:, None] - rows[None]).max(-1).min(1)
+    assert far.min() > demo.REGION and (labels == 0).any()
     assert set(np.unique(labels)) <= {0, 8, 11, 12, 13, 14}
 
 

@@ -79,11 +79,14 @@ def test_interrupted_training_is_resumed(job, run, tmp_path):
     run(job()[:1])
     with pytest.raises(StageError, match='ended with code 1'):
         run(job(second=('train.py',)))
-    (tmp_path / 'w' / 'two' / 'stage.json').unlink()
+    # A failure before the first checkpoint: nothing is lost, and other commands may follow.
     (tmp_path / 'train.py').write_text(TOOL + 'sys.exit(3)')
     with pytest.raises(StageError, match=r'Second.*ended with code 3(.|\n)*output\.txt'):
         run(job())
     (tmp_path / 'train.py').write_text(TOOL)
+    (tmp_path / 'w' / 'two' / 'epoch_1.pth').touch()
+    with pytest.raises(StageError, match='begun with another config or other commands'):
+        run(job(second=('train.py',)))
     rows, said = run(job())
     assert 'going on' in said and [row.reused for row in rows] == [True, False]
     assert [line.split()[-1] for line in _lines(tmp_path / 'w' / 'two' / 'b.txt')] == [
