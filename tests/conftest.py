@@ -9,6 +9,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 torch.set_num_threads(1)
@@ -16,10 +17,15 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def _isolate():
-    """A scope that one test sets changes what another one's configs build."""
-    DefaultScope._instance_dict.clear()
+    """What one test leaves in mmengine changes another: its scope builds, its logger is silent."""
+    _forget()
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
     yield
+    _forget()
+
+
+def _forget() -> None:
     DefaultScope._instance_dict.clear()
+    MMLogger._instance_dict.clear()
