@@ -85,6 +85,7 @@ def _find(model: nn.Module, places: list[Place], inputs: tuple, must_find: bool)
     found: dict[str, tuple[nn.Module, tuple[Branch, ...]]] = {}
     skipped: dict[str, str] = {}
     verdicts: dict[Any, tuple[tuple[Branch, ...], str]] = {}
+    last: dict[str, _Found] = {}
     for place in places:
         group = calls.get(place.name, [])
         if not group or None in group:
@@ -104,7 +105,25 @@ def _find(model: nn.Module, places: list[Place], inputs: tuple, must_find: bool)
             branches = (Branch(None, group[0].end),)
         name, block = group[0].block_name, group[0].block
         found[name] = (block, (*found[name][1], *branches) if name in found else branches)
+        last[name] = group[0]
+    if must_find:
+        _prove_together(found, last)
     return found, skipped
+
+
+def _prove_together(found: dict, last: dict[str, _Found]) -> None:
+    """Branches that are right one by one may lie within each other, and then drop rows twice."""
+    problems: dict[Any, str | None] = {}
+    for name, (block, branches) in found.items():
+        if len({branch.end for branch in branches}) < 2:
+            continue
+        key = (_structure(block), branches)
+        if key not in problems:
+            problems[key] = disagreement(block, branches, last[name].args, last[name].kwargs)
+        if problems[key] is not None:
+            raise UnknownBlockError(
+                _refusal(last[name], f'together with the other branches, {problems[key]}')
+            )
 
 
 def _watch(model: nn.Module, places: list[Place], inputs: tuple) -> dict[str, list[_Found | None]]:

@@ -46,6 +46,9 @@ def parse_args() -> argparse.Namespace:
         default='wall',
         help='cpu: processor time of this process, for a machine that others use too',
     )
+    parser.add_argument(
+        '--no-peak', action='store_true', help='leave peak memory out: one step less for each'
+    )
     parser.add_argument('--threads', type=int, help="torch's threads on the CPU")
     parser.add_argument(
         '--cosub', action='store_true', help='cosub step over a supervised masked step instead'
@@ -116,6 +119,7 @@ def _side_by_side(args: argparse.Namespace, model, x) -> tuple[str, list]:
             CLOCKS[args.clock],
             DTYPES[args.dtype],
             args.compile,
+            not args.no_peak,
         )
         rows += new
         print(side_by_side.table(new), flush=True)
@@ -127,7 +131,14 @@ def _cosub(args: argparse.Namespace, model, x) -> tuple[str, list]:
     for rate in args.rates:
         rows.append(
             cosub_step.compare_at_rate(
-                model, x, rate, args.rounds, args.warmup, CLOCKS[args.clock], DTYPES[args.dtype]
+                model,
+                x,
+                rate,
+                args.rounds,
+                args.warmup,
+                CLOCKS[args.clock],
+                DTYPES[args.dtype],
+                not args.no_peak,
             )
         )
         print(cosub_step.table(rows[-1:]), flush=True)

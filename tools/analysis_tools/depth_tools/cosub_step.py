@@ -52,11 +52,12 @@ def compare_at_rate(
     warmup: int,
     clock: Callable[[], float],
     dtype: torch.dtype = torch.float32,
+    with_peak: bool = True,
 ) -> CosubRow:
-    """Time the three steps in turns, on the images ``x``."""
+    """Time the three steps in turns, on the images ``x``; without ``with_peak`` peaks are NaN."""
     steps, reason = make_steps(model, x, rate, dtype)
     saved = {name: saved_bytes(step) for name, step in steps.items()}
-    peak = {name: peak_bytes(step) for name, step in steps.items()}
+    peak = {n: peak_bytes(step) if with_peak else float('nan') for n, step in steps.items()}
     timings = interleave(steps, rounds, warmup, clock)
     base = timings['supervised']
     ratios = {name: timings[name].ratios(base) for name in _COST}

@@ -13,7 +13,7 @@ from .timm_models import Candidate
 
 __all__ = ['Verdict', 'coverage_table', 'explain_equality', 'judge', 'judge_all']
 
-_BATCH = 5
+_BATCH = 4
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,9 @@ def _build(candidate: Candidate) -> tuple[nn.Module, torch.Tensor]:
     problem: Exception | None = None
     for side in dict.fromkeys(candidate.sides):
         try:
-            model = candidate.build(side).eval()
-            x = torch.randn(_BATCH, 3, side, side)
+            model = candidate.build(side).double()
+            model.eval()  # on its own: of mmpretrain's backbones it returns None
+            x = torch.randn(_BATCH, 3, side, side, dtype=torch.float64)
             with torch.no_grad():
                 model(x[:2])
             return model, x

@@ -45,7 +45,7 @@ class Comparison:
         return self.error <= TOLERANCE and self.effect > 1e-6 and self.evaluation_kept
 
 
-def compare_implementations(model: nn.Module, x: Tensor, rate: float = 0.4) -> Comparison:
+def compare_implementations(model: nn.Module, x: Tensor, rate: float = 0.25) -> Comparison:
     """Run ``model`` with subset and with mask on the same kept rows.
 
     The model becomes float64, and parameters that are constant, such as a layer scale near 0, are

@@ -20,7 +20,7 @@ _SMALL: dict[str, dict] = {
     'Conformer': dict(arch='tiny'),
     'ConvNeXt': dict(arch=dict(depths=[1, 1, 1, 1], channels=[8, 16, 16, 32])),
     'CosubViT': dict(arch=_VIT, img_size=64),
-    'DaViT': dict(arch='t'),
+    'DaViT': dict(arch=dict(embed_dims=16, depths=[1, 1, 1, 1], num_heads=[2, 2, 2, 2])),
     'DeiT3': dict(arch=_VIT, img_size=64),
     'DistilledVisionTransformer': dict(arch=_VIT, img_size=64),
     'EdgeNeXt': dict(arch='xxsmall'),
@@ -50,8 +50,21 @@ _SMALL: dict[str, dict] = {
     'SEResNeXt': dict(depth=50),
     'SEResNet': dict(depth=50),
     'SVT': dict(arch='small'),
-    'SwinTransformer': dict(arch='tiny', img_size=224),
-    'SwinTransformerV2': dict(arch='tiny', img_size=256, window_size=8),
+    'SwinTransformer': dict(
+        img_size=64,
+        arch=dict(embed_dims=24, depths=[2, 1, 1, 1], num_heads=[2, 2, 2, 2]),
+        window_size=2,
+    ),
+    'SwinTransformerV2': dict(
+        arch=dict(
+            embed_dims=24,
+            depths=[2, 1, 1, 1],
+            num_heads=[2, 2, 2, 2],
+            extra_norm_every_n_blocks=0,
+        ),
+        img_size=64,
+        window_size=[2, 2, 2, 2],
+    ),
     'T2T_ViT': dict(img_size=64, t2t_cfg=dict(token_dims=64, use_performer=False)),
     'TNT': dict(arch='s', img_size=64),
     'TinyViT': dict(arch='5m', img_size=(224, 224)),
@@ -65,29 +78,31 @@ _SMALL: dict[str, dict] = {
 
 
 def mmpretrain_candidates() -> Iterator[Candidate | str]:
-    """A candidate for each backbone, or its name where it takes no drop path rate."""
-    for name in sorted({*mmpretrain_backbones.__all__, 'CosubViT'}):
-        cls = MODELS.get(name)
-        option = _drop_path_option(cls)
-        yield name if option is None else _candidate(cls, option, dict(_SMALL.get(name, {})))
+    """A candidate for each registered backbone, or its name where it takes no drop path rate."""
+    classes = {name: MODELS.get(name) for name in (*mmpretrain_backbones.__all__, 'CosubViT')}
+    for name, cls in sorted(classes.items()):
+        if cls is not None:
+            option = _drop_path_option(cls)
+            yield name if option is None else _candidate(cls, option, _SMALL.get(name, {}))
 
 
 def _candidate(cls: type[nn.Module], option: str, options: dict) -> Candidate:
     def build(side: int) -> nn.Module:
-        model = cls(**options, **{option: 0.1})
-        model.init_weights()
-        return model
+        return cls(**options, **{option: 0.1})
 
     side = options.get('img_size', 64)
     return Candidate(cls.__name__, cls.__name__, build, (side, 128, 224))
 
 
 def _drop_path_option(cls: type[nn.Module]) -> str | None:
-    """Name of the argument, which a backbone may hand on to a base class."""
-    names = {
-        name
-        for base in cls.__mro__
-        if '__init__' in vars(base)
-        for name in inspect.signature(base.__init__).parameters
-    }
-    return next((name for name in ('drop_path_rate', 'drop_path') if name in names), None)
+    """Name of the argument, which a constructor may hand on to its base class."""
+    for base in cls.__mro__:
+        if '__init__' not in vars(base):
+            continue
+        parameters = inspect.signature(base.__init__).parameters
+        for name in ('drop_path_rate', 'drop_path'):
+            if name in parameters:
+                return name
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            break
+    return None

@@ -37,7 +37,7 @@ class Row:
     time_spread: float
     saved: int
     saved_ratio: float
-    peak: int
+    peak: float
     peak_ratio: float
 
 
@@ -58,10 +58,12 @@ def compare_at_rate(
     clock: Callable[[], float],
     dtype: torch.dtype = torch.float32,
     compiled: bool = False,
+    with_peak: bool = True,
 ) -> list[Row]:
     """Measure ``variants`` of ``model`` on the images ``x``; masking must be among them.
 
-    ``rounds`` may be 0: then times are NaN and only bytes are measured.
+    ``rounds`` may be 0: then times are NaN and only bytes are measured. Without ``with_peak`` the
+    peaks are NaN.
     """
     models = {v: make_variant(model, v, rate, compiled) for v in variants}
     steps = {v: make_step(m, x, dtype) for v, m in models.items()}
@@ -73,7 +75,7 @@ def compare_at_rate(
         kept_share(models[variant], variant, rate, len(x))  # forget the steps so far
         saved[variant] = saved_bytes(step)
         kept[variant] = kept_share(models[variant], variant, rate, len(x))
-        peak[variant] = peak_bytes(step)
+        peak[variant] = peak_bytes(step) if with_peak else float('nan')
     timings = interleave(steps, rounds, warmup, clock) if rounds else None
     rows = []
     for v in variants:

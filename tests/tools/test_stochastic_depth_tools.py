@@ -1,0 +1,198 @@
+"""The analysis tools of stochastic depth: exact figures, and that the commands run."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / 'tools/analysis_tools'
+sys.path.insert(0, str(FOLDER))
+
+from depth_tools import coverage, equality, measure, references, side_by_side, variants  # noqa: E402
+from depth_tools.cosub_step import make_steps  # noqa: E402
+from depth_tools.quantisation import realised_rates  # noqa: E402
+from depth_tools.table7 import largest_batch  # noqa: E402
+from depth_tools.timm_models import Candidate  # noqa: E402
+
+
+def run(script, *arguments):
+    command = [sys.executable, str(FOLDER / script), *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def vit(**kwargs):
+    torch.manual_seed(0)
+    return timm.create_model('test_vit', img_size=32, patch_size=8, depth=2, **kwargs).train()
+
+
+def test_saved_bytes_counts_storages_once_and_no_parameters():
+    layer = nn.Linear(8, 4, bias=False)
+    x = torch.randn(16, 8)
+
+    def forward():
+        y = layer(x)  # keeps x; the weight is a parameter and x needs no gradient
+        return (torch.tanh(y) + torch.sigmoid(y)).sum()  # each keeps its own output
+
+    step = measure.Step(forward, list(layer.parameters()), torch.device('cpu'))
+    assert measure.saved_bytes(step) == 4 * (16 * 8 + 2 * 16 * 4)
+
+
+@pytest.mark.parametrize('rate', [0.1, 0.2, 0.45, 0.6])
+def test_ours_saves_least_at_equal_rows(rate):
+    x = torch.randn(20, 3, 32, 32)
+    names = ['mask', 'index_add', 'dinov2', 'subset']
+    rows = side_by_side.compare_at_rate(vit(), x, rate, names, 0, 0, None, with_peak=False)
+    rows = {row.variant: row for row in rows}
+    kept = {name: row.kept for name, row in rows.items() if name != 'mask'}
+    assert kept == pytest.approx(dict.fromkeys(kept, 1 - rate))
+    assert rows['subset'].saved < min(rows['index_add'].saved, rows['dinov2'].saved)
+    assert 1 - rows['subset'].saved_ratio > 0.8 * rate  # the rest sees all rows: much of two blocks
+
+
+@pytest.mark.parametrize('name', ['index_add', 'dinov2'])
+def test_references_are_mask_on_the_same_rows(name):
+    torch.manual_seed(0)
+    x = torch.randn(10, 5, dtype=torch.float64)
+    weight = torch.randn(5, 5, dtype=torch.float64)
+    torch.manual_seed(3)
+    result = references.REFERENCES[name](x, lambda rows: F.gelu(rows @ weight), 0.4)
+    torch.manual_seed(3)
+    kept = torch.zeros(10, 1, dtype=torch.float64)
+    kept[torch.randperm(10)[:6]] = 1 / 0.6
+    torch.testing.assert_close(result, x + kept * F.gelu(x @ weight))
+
+
+def test_references_replace_the_forward_of_a_vit():
+    model, x = vit(), torch.randn(4, 3, 32, 32)
+    expected = model.eval()(x)
+    for name in references.REFERENCES:
+        twin = variants.make_variant(model, name, 0.0).eval()
+        torch.testing.assert_close(twin(x), expected)
+        assert next(twin.parameters()) is next(model.parameters())
+    with pytest.raises(ValueError, match='written for ViT blocks'):
+        references.put_reference(nn.Linear(2, 2), 'index_add', 0.1)
+
+
+def test_peak_memory_of_a_known_step():
+    layer = nn.Linear(256, 256, bias=False)
+    x = torch.randn(1024, 256)
+    step = measure.Step(lambda: layer(x).sum(), list(layer.parameters()), torch.device('cpu'))
+    output, gradient = 1024 * 256 * 4, 256 * 256 * 4
+    assert output <= measure.peak_bytes(step) <= 2.2 * output + 2 * gradient
+    assert layer.weight.grad is None
+
+
+def test_interleaving_takes_turns():
+    calls = []
+
+    class Recorded(measure.Step):
+        def __call__(self, clock):
+            calls.append(self.device)
+            return 1.0, 2.0
+
+    steps = {name: Recorded(None, [], name) for name in 'abc'}
+    timings = measure.interleave(steps, 4, 1, None)
+    assert [sorted(calls[i : i + 3]) for i in range(0, 15, 3)] == [['a', 'b', 'c']] * 5
+    assert timings['a'].ratios(timings['b']) == [1.0] * 4
+
+
+def test_cosub_steps_agree_on_the_loss_and_the_late_one_saves():
+    model, x = vit(num_classes=7), torch.randn(6, 3, 32, 32)
+    steps, reason = make_steps(model, x, 0.5, torch.float32)
+    assert reason == ''
+    torch.manual_seed(5)
+    late = steps['late'].forward()
+    torch.manual_seed(5)
+    assert torch.equal(late, steps['input'].forward())
+    saved = {name: measure.saved_bytes(step) for name, step in steps.items()}
+    assert saved['late'] < saved['input'] < 2 * saved['supervised']
+
+
+def test_quantisation_in_figures():
+    (point,) = realised_rates([0.1], [2], 4000, seed=0)
+    assert point.realised['round'] == 0
+    assert point.realised['floor'] == 0.5
+    assert point.realised['ours'] == pytest.approx(0.1, abs=0.015)
+    (point,) = realised_rates([0.45], [32], 4000, seed=0)
+    assert point.realised['round'] == pytest.approx(1 - 18 / 32)
+    assert point.realised['floor'] == pytest.approx(1 - 17 / 32)
+    assert point.realised['ours'] == pytest.approx(0.45, abs=0.002)
+
+
+def test_largest_batch_is_found_by_bisection():
+    assert largest_batch(lambda size: size <= 219) == 216
+    with pytest.raises(ValueError, match='8 images'):
+        largest_batch(lambda size: False)
+
+
+class Mixing(nn.Module):
+    """A block whose branch mixes rows, so that no subset of them can be right."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.drop_path = nn.Linear(8, 8), nn.Identity()
+
+    def forward(self, x):
+        return x + self.drop_path(self.linear(x) - self.linear(x).mean(0))
+
+
+class Net(nn.Module):
+    def __init__(self, block):
+        super().__init__()
+        self.flatten, self.block = nn.Linear(3 * 16, 8), block
+
+    def forward(self, x):
+        return self.block(self.flatten(x.flatten(1)))
+
+
+def test_coverage_judges_handled_refused_and_broken():
+    good = Candidate('good', 'test_vit', lambda side: vit(), (32,))
+    mixing = Candidate('mixing', 'm', lambda side: Net(Mixing()), (4,))
+    broken = Candidate('broken', 'b', lambda side: nn.Linear(5, 5), (4,))
+    found = list(coverage.judge_all([good, mixing, broken, 'plain'], set()))
+    assert [v.status for v in found] == ['handled', 'refused', 'not run', 'no drop path']
+    text = coverage.coverage_table('x', found)
+    assert '1 of 3' in text and 'Refused: `mixing`' in text
+
+
+def test_comparison_finds_a_wrong_gradient(monkeypatch):
+    from cosub_mm.stochastic_depth import functional
+
+    right = functional._Take.backward
+    monkeypatch.setattr(
+        functional._Take, 'backward', lambda ctx, g: (2 * right(ctx, g)[0], None), raising=True
+    )
+    assert not equality.compare_implementations(vit(), torch.randn(4, 3, 32, 32)).equal
+
+
+def test_benchmark_writes_table_and_plot(tmp_path):
+    result = run(
+        'benchmark_stochastic_depth.py',
+        *('--model', 'test_vit', '--batch-size', 8, '--rates', 0.25, '--rounds', 2),
+        *('--warmup', 0, '--output', tmp_path),
+    )
+    assert result.returncode == 0, result.stderr
+    text = (tmp_path / 'test_vit_fp32_b8.md').read_text()
+    assert text.count('| 0.25 |') == 5 and 'torch' in text
+    assert (tmp_path / 'test_vit_fp32_b8.png').stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--table7'], '--device cuda'),
+        (['--rates', '1.2'], 'must lie in [0, 1)'),
+        (['--variants', 'ours'], 'must contain mask'),
+        (['--model', 'no_such_model'], 'neither a model of timm'),
+    ],
+)
+def test_benchmark_refuses_in_one_line(arguments, message):
+    result = run('benchmark_stochastic_depth.py', *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr and 'Traceback' not in result.stderr
