@@ -4,7 +4,7 @@ import math
 
 from mmengine.config import Config
 
-__all__ = ['batch_size_warning', 'global_batch_size', 'lr_factor']
+__all__ = ['check_batch_size', 'global_batch_size', 'lr_factor']
 
 RULES = ('linear', 'sqrt')
 
@@ -43,21 +43,28 @@ def lr_factor(auto_scale_lr: dict, batch: int) -> float:
     return batch / base if rule == 'linear' else math.sqrt(batch / base)
 
 
-def batch_size_warning(cfg: Config, world_size: int) -> str | None:
-    """What to say when a run's batch is not its recipe's and nothing was asked to mend that.
+def check_batch_size(cfg: Config, world_size: int) -> None:
+    """Refuse a run whose global batch is not its recipe's, unless somebody has decided what to do.
 
-    Returns:
-        ``None`` if the batches agree, the learning rate is scaled, or the recipe names no batch.
+    Args:
+        cfg: the config; ``auto_scale_lr.base_batch_size`` is the recipe's batch. Without one, or
+            with ``auto_scale_lr.enable``, nothing is checked.
+        world_size: number of processes.
+
+    Raises:
+        ValueError: saying what the recipe has, what this run has, and the choices.
     """
     auto = cfg.get('auto_scale_lr') or {}
     base = auto.get('base_batch_size')
     batch = global_batch_size(cfg, world_size)
     if not base or auto.get('enable') or batch == base:
-        return None
+        return
     accumulation = cfg.optim_wrapper.get('accumulative_counts', 1)
-    return (
-        f'The learning rate of this recipe is for a global batch of {base} images; this run has '
+    raise ValueError(
+        f'the learning rate of this recipe is for a global batch of {base} images; this run has '
         f'{batch} ({cfg.train_dataloader.batch_size} a process x {world_size} process(es) x '
-        f'{accumulation} accumulated). It stays as configured. Give --auto-scale-lr to multiply it '
-        f'by {lr_factor(auto, batch):.4g}, or change train_dataloader.batch_size.'
+        f'{accumulation} accumulated). Give --auto-scale-lr to multiply the learning rate by '
+        f'{lr_factor(auto, batch):.4g}; or change train_dataloader.batch_size, the number of '
+        f'processes or optim_wrapper.accumulative_counts; or keep the learning rate as it is by '
+        f'--cfg-options auto_scale_lr=None.'
     )

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from cosub_mm.stochastic_depth import describe
 
 from .amp import set_amp
-from .batch_size import batch_size_warning
+from .batch_size import check_batch_size
 from .checkpoints import check_pretrained, check_resume, check_weights, latest_checkpoint
 from .cli import AUTO
 from .config import add_training_hooks, load_config, set_data_root, set_dataloader_defaults
@@ -90,14 +90,13 @@ def test(args: Namespace) -> dict:
 
 def _run_training(cfg: Config, args: Namespace) -> None:
     runner = _build(cfg)
+    with user_errors('checking the batch size'):
+        check_batch_size(runner.cfg, runner.world_size)
     with user_errors('checking the weights to start from'):
         _check_start(cfg, runner)
     with user_errors('building data loaders, optimizer and schedules'):
         _build_training(runner)
     _log_drop_rate(runner)
-    warning = batch_size_warning(runner.cfg, runner.world_size)
-    if warning:
-        runner.logger.warning(warning)
     if args.overwrite and is_main_process():
         for name in clear_checkpoints(cfg.work_dir):
             runner.logger.warning(f'deleted {Path(cfg.work_dir) / name} (--overwrite)')

@@ -3,7 +3,7 @@ import torch
 from mmengine.config import Config
 
 from cosub_mm.engine.amp import set_amp
-from cosub_mm.engine.batch_size import batch_size_warning, lr_factor
+from cosub_mm.engine.batch_size import check_batch_size, lr_factor
 from cosub_mm.engine.config import (
     add_training_hooks,
     check_options,
@@ -88,15 +88,16 @@ def test_hooks_are_added_once():
     assert not any(kind == 'mmengine.EpochSeedHook' for kind in types)
 
 
-def test_batch_size_warning():
+def test_another_batch_than_the_recipes():
     cfg = config(auto_scale_lr=dict(base_batch_size=64))
     cfg.optim_wrapper.accumulative_counts = 2
-    warning = batch_size_warning(cfg, world_size=2)
-    assert 'global batch of 64' in warning and 'has 16' in warning and '0.25' in warning
-    assert batch_size_warning(cfg, world_size=8) is None
+    with pytest.raises(ValueError, match='global batch of 64 images; this run has 16 .*by 0.25'):
+        check_batch_size(cfg, world_size=2)
+    check_batch_size(cfg, world_size=8)
     cfg.auto_scale_lr.enable = True
-    assert batch_size_warning(cfg, world_size=2) is None
-    assert batch_size_warning(config(), world_size=2) is None
+    check_batch_size(cfg, world_size=2)
+    cfg.auto_scale_lr = None
+    check_batch_size(cfg, world_size=2)
 
 
 def test_lr_rules():

@@ -97,15 +97,22 @@ def test_a_new_training_does_not_overwrite_an_old_one(classification, tmp_path, 
 
 def test_overwrite_deletes_and_says_so(classification, tmp_path):
     (tmp_path / 'epoch_7.pth').write_bytes(b'old')
-    one_step = ('--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.batch_size=18')
+    one_step = ('--cfg-options', 'train_cfg.max_epochs=1')
     assert run(classification, tmp_path, '--overwrite', '--amp', 'bf16', *one_step) == 0
     assert [file.name for file in tmp_path.glob('*.pth')] == ['epoch_1.pth']
     log = log_of(tmp_path)
     assert 'epoch_7.pth (--overwrite)' in log
     assert 'Bf16OptimWrapper' in log
-    # The batch is three times the recipe's and nobody asked for another learning rate.
-    assert 'global batch of 6 images; this run has 18' in log
-    assert 'lr: 2.0000e-02' in log
+
+
+def test_another_global_batch_needs_a_decision(classification, tmp_path, capfd):
+    other = ('--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.batch_size=18')
+    assert run(classification, tmp_path, *other) == 2
+    error = capfd.readouterr().err
+    assert 'global batch of 6 images; this run has 18' in error and '--auto-scale-lr' in error
+    assert not list(tmp_path.glob('*.pth'))
+    assert run(classification, tmp_path, *other, 'auto_scale_lr=None') == 0
+    assert 'lr: 2.0000e-02' in log_of(tmp_path)
 
 
 def test_auto_scale_lr_counts_accumulation(classification, tmp_path):
