@@ -176,7 +176,9 @@ def _attach_all(blocks: list, settings: Settings, rates: dict[int, float]) -> No
         for branch in branches:
             end = attach(block, branch, rate, settings.implementation, rates)
             end.block, end.block_type = name, class_name(type(block))
-            end.settings, end.found = tuple(settings), found
+            end.found = found
+        for end in ends_of(block):
+            end.settings = tuple(settings)
 
 
 def _places(model: nn.Module) -> dict[tuple[int, str], StochasticDepth]:

@@ -21,10 +21,13 @@ class Branch:
             cannot be run on fewer rows: it is masked.
         end: path of its DropPath, or of the Identity or None that stands there at a rate of 0.
             Branches may share it.
+        inert: paths of more DropPaths on the way, which would drop the branch a second time. They
+            are switched off, so that the rate of ``end`` is the rate of the branch.
     """
 
     start: str | None
     end: str
+    inert: tuple[str, ...] = ()
 
 
 _PRE_NORM = (Branch('norm1', 'drop_path1'), Branch('norm2', 'drop_path2'))
@@ -33,6 +36,8 @@ _ONE_DROP_PATH = (Branch('norm1', 'drop_path'), Branch('norm2', 'drop_path'))
 _CONV = (Branch('conv1', 'drop_path'),)
 _MM_VIT = (Branch('ln1', 'attn.out_drop'), Branch('ln2', 'ffn.dropout_layer'))
 _MM_SWIN = (Branch('norm1', 'attn.drop'), Branch('norm2', 'ffn.dropout_layer'))
+_MM_TWICE = (Branch('norm1', 'drop_path'), Branch('norm2', 'drop_path', ('ffn.dropout_layer',)))
+_MM_THRICE = (Branch('norm1', 'drop_path', ('attn.out_drop',)), _MM_TWICE[1])
 
 _TIMM = {
     'vision_transformer.Block': _PRE_NORM,  # also PiT's
@@ -87,6 +92,13 @@ _MMPRETRAIN = {
     'xcit.ClassAttentionBlock': (Branch('norm1', 'drop_path'), Branch(None, 'drop_path')),
     'swin_transformer.SwinBlock': _MM_SWIN,
     'convnext.ConvNeXtBlock': (Branch('depthwise_conv', 'drop_path'),),
+    # The modules of these blocks end in a DropPath, and the blocks drop their results once more.
+    'beit.BEiTTransformerEncoderLayer': (
+        Branch('ln1', 'drop_path'),
+        Branch('ln2', 'drop_path', ('ffn.dropout_layer',)),
+    ),
+    'twins.GSAEncoderLayer': _MM_THRICE,
+    'twins.LSAEncoderLayer': _MM_TWICE,
     'resnet.BasicBlock': _CONV,
     'resnet.Bottleneck': _CONV,
 }
@@ -95,6 +107,11 @@ BLOCKS: dict[str, tuple[Branch, ...]] = {
     **{f'timm.models.{name}': branches for name, branches in {**_TIMM, **_TIMM_OTHERS}.items()},
     **{f'mmpretrain.models.backbones.{name}': branches for name, branches in _MMPRETRAIN.items()},
     'mmseg.models.backbones.swin.SwinBlock': _MM_SWIN,
+    'mmseg.models.backbones.twins.GSAEncoderLayer': (
+        Branch('norm1', 'drop_path', ('attn.dropout_layer',)),
+        _MM_TWICE[1],
+    ),
+    'mmseg.models.backbones.twins.LSAEncoderLayer': _MM_TWICE,
 }
 """Branches by dotted name of the class that defines ``forward``, in the order in which they run."""
 

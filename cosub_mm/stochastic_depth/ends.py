@@ -71,24 +71,16 @@ def attach(
             dropping paths.
     """
     try:
-        parent, attribute = parent_of(block, branch.end)
-        original = getattr(parent, attribute)
+        places = [parent_of(block, path) for path in (branch.end, *branch.inert)]
+        originals = [getattr(*place) for place in places]
         start = None if branch.start is None else getattr(*parent_of(block, branch.start))
     except AttributeError as error:
         raise ValueError(f'{type(block).__name__} has no branch {branch}: {error}.') from None
-    if isinstance(original, StochasticDepth):
-        end = original
-    else:
-        _check_end(block, branch, original)
-        if rate is None:
-            rate = (kept_rates or {}).get((id(parent), attribute), built_rate(original))
-        end = StochasticDepth(
-            rate, implementation, getattr(original, 'scale_by_keep', True), is_convolutional(block)
-        )
-        end.path, end.original = branch.end, (original,)
-        _put_child(parent, attribute, end, block.training)
-        block.register_forward_pre_hook(end.reset)
-        block.register_forward_hook(end.check)
+    if rate is None:
+        rate = _present_rate(places[0], originals[0], kept_rates)
+    end = _place(block, branch.end, places[0], rate, implementation)
+    for path, place in zip(branch.inert, places[1:]):
+        _place(block, path, place, 0.0, implementation)
     end.starts.append(branch.start)
     if isinstance(start, nn.Module):
         start.register_forward_pre_hook(end.begin)
@@ -96,6 +88,34 @@ def attach(
         owner, name = parent_of(block, branch.start)
         setattr(owner, name, MethodStart(owner, name, end))
     return end
+
+
+def _place(
+    block: nn.Module, path: str, place: tuple[nn.Module, str], rate: float, implementation: str
+) -> StochasticDepth:
+    """The end at one place: the one that is there, or a new one in place of DropPath."""
+    original = getattr(*place)
+    if isinstance(original, StochasticDepth):
+        return original
+    _check_end(block, path, original)
+    end = StochasticDepth(
+        rate, implementation, getattr(original, 'scale_by_keep', True), is_convolutional(block)
+    )
+    end.path, end.original = path, (original,)
+    _put_child(*place, end, block.training)
+    block.register_forward_pre_hook(end.reset)
+    block.register_forward_hook(end.check)
+    return end
+
+
+def _present_rate(
+    place: tuple[nn.Module, str], module: nn.Module | None, kept_rates: dict | None
+) -> float:
+    """Rate of a place: of an earlier call, of the end that is there, or as it was built."""
+    if isinstance(module, StochasticDepth):
+        return module.base_rate
+    parent, attribute = place
+    return (kept_rates or {}).get((id(parent), attribute), built_rate(module))
 
 
 def detach_all(model: nn.Module) -> None:
@@ -115,10 +135,10 @@ def _is_ours(hook) -> bool:
     return isinstance(getattr(hook, '__self__', None), StochasticDepth)
 
 
-def _check_end(block: nn.Module, branch: Branch, original: nn.Module | None) -> None:
+def _check_end(block: nn.Module, path: str, original: nn.Module | None) -> None:
     if getattr(original, 'mode', 'row') != 'row':
         raise ValueError(
-            f"{type(block).__name__}: {branch.end!r} drops whole batches (mode='batch'); only "
+            f"{type(block).__name__}: {path!r} drops whole batches (mode='batch'); only "
             f"mode='row', which drops samples, is supported."
         )
     harmless = original is None or isinstance(original, nn.Identity) or is_drop_path(original)
@@ -126,7 +146,7 @@ def _check_end(block: nn.Module, branch: Branch, original: nn.Module | None) -> 
         harmless = original.p == 0
     if not harmless:
         raise ValueError(
-            f'{type(block).__name__}: {branch.end!r} is {original}, neither a DropPath nor an '
+            f'{type(block).__name__}: {path!r} is {original}, neither a DropPath nor an '
             f'Identity; replacing it would change the model.'
         )
 

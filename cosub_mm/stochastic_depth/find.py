@@ -44,8 +44,9 @@ def unnamed_places(model: nn.Module, named: list[tuple[nn.Module, tuple]]) -> li
     claimed = set()
     for block, branches in named:
         for branch in branches:
-            parent, attribute = parent_of(block, branch.end)
-            claimed.add((id(parent), attribute))
+            for path in (branch.end, *branch.inert):
+                parent, attribute = parent_of(block, path)
+                claimed.add((id(parent), attribute))
     places = []
     for name, module in model.named_modules():
         slots = {**{k: v for k, v in vars(module).items() if v is None}, **module._modules}

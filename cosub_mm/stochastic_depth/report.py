@@ -112,7 +112,8 @@ def realised_drop_rate(model: nn.Module, reset: bool = False) -> float:
     tallies = [end.tally(reset) for end in ends]
     seen = sum(rows for rows, _ in tallies)
     if not seen:
-        return sum(end.drop_prob for end in ends) / len(ends)
+        rates = [end.drop_prob for end in ends if end.starts]  # an inert end ends no branch
+        return sum(rates) / len(rates)
     return 1 - sum(kept for _, kept in tallies) / seen
 
 

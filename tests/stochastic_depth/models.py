@@ -2,7 +2,16 @@
 
 import timm
 import torch
-from mmpretrain.models import ConvNeXt, DeiT3, RegNet, ResNet, SwinTransformer, VisionTransformer
+from mmpretrain.models import (
+    BEiTViT,
+    ConvNeXt,
+    DeiT3,
+    RegNet,
+    ResNet,
+    SwinTransformer,
+    VisionTransformer,
+)
+from mmpretrain.models.backbones.twins import GSAEncoderLayer, LSAEncoderLayer
 from mmpretrain.models.backbones.xcit import ClassAttentionBlock, XCABlock
 from torch import nn
 
@@ -10,6 +19,23 @@ from cosub_mm.stochastic_depth import StochasticDepth
 
 VIT = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
 SWIN = dict(embed_dims=24, depths=[1, 1, 2, 1], num_heads=[2, 2, 2, 2])
+
+
+class MMTwins(nn.Module):
+    """Blocks of mmpretrain's Twins, whose branches end in two or three DropPaths."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            (GSAEncoderLayer(32, 2, 64, sr_ratio=2), LSAEncoderLayer(32, 2, 64, window_size=2))
+        )
+
+    def forward(self, x):
+        shape = x.shape[-2:]
+        x = x.flatten(2).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x, shape)
+        return x
 
 
 class MMXCiT(nn.Module):
@@ -68,6 +94,8 @@ MODELS = {
     'mm-vit': (lambda: VisionTransformer(VIT, img_size=64), IMAGE),
     'mm-deit3': (lambda: DeiT3(VIT, img_size=64), IMAGE),
     'mm-xcit': (MMXCiT, (32, 3, 3)),
+    'mm-beit': (lambda: BEiTViT(VIT, img_size=64, final_norm=True), IMAGE),
+    'mm-twins': (MMTwins, (32, 4, 4)),
     'mm-swin': (
         lambda: SwinTransformer(SWIN, img_size=64, window_size=2, drop_path_rate=0.0),
         IMAGE,

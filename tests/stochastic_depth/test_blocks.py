@@ -63,3 +63,18 @@ def test_every_place_of_drop_path_gets_the_rate():
         report = apply_stochastic_depth(models.build(name)[0], 0.3)
         assert [branch.rate for branch in report.blocks] == [0.3] * branches
         assert not report.skipped
+
+
+def test_a_branch_with_several_drop_paths_is_dropped_once():
+    model = models.build('mm-twins')[0].train()
+    report = apply_stochastic_depth(model, 0.5, implementation='subset')
+    assert [(b.start, b.end) for b in report.blocks] == [
+        ('norm1', 'drop_path'),
+        ('norm2', 'drop_path'),
+    ] * 2
+    inner = model.blocks[0].ffn.dropout_layer
+    assert isinstance(inner, StochasticDepth) and inner.drop_prob == 0
+    with pytest.raises(ValueError, match='already'):
+        apply_stochastic_depth(model, 0.5, implementation='subset')
+    remove(model)
+    assert not isinstance(model.blocks[0].ffn.dropout_layer, StochasticDepth)
