@@ -44,6 +44,7 @@ test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(lr=1e-2))
 param_scheduler = [dict(type='PolyLR', power=1.0, eta_min=0.0, end=12, by_epoch=False)]
 train_cfg = dict(max_iters=12, val_interval=12)
+auto_scale_lr = None
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=12))
 """
 
