@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from .branches import Branch, class_name
 from .ends import is_drop_path, parent_of
@@ -93,7 +93,7 @@ def _find(model: nn.Module, places: list[Place], inputs: tuple, must_find: bool)
             skipped[place.name] = (
                 'its result joins no other tensor of its block: no residual ends there'
                 if group
-                else 'never called: the block has no residual connection'
+                else 'never called: no residual connection, or a forward that leaves it out'
             )
             continue
         key = (_structure(group[0].block), group[0].end, str([c.starts for c in group]))
@@ -164,9 +164,10 @@ def _watch(model: nn.Module, places: list[Place], inputs: tuple) -> dict[str, li
 def _locate(end: EndCall, stream: Tensor) -> tuple[_Found, Call]:
     """The block of one DropPath call, and where its branch may start, likeliest first."""
     callers = end.call.ancestors()
+    outer = callers[callers.index(end.scope) :]  # a module below may hold the end and start there
     owner, likeliest = end.scope, []
-    for caller in callers[callers.index(end.scope) :]:
-        fed = [c for c in caller.descendants() if c.is_fed_by(stream) and c not in callers]
+    for caller in outer:
+        fed = [c for c in caller.descendants() if c.is_fed_by(stream) and c not in outer]
         if fed:
             owner, likeliest = caller, [fed[0]]
             break
@@ -240,7 +241,7 @@ def _inputs(model: nn.Module, example_input: Any) -> tuple:
     )
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     if size is not None:
-        sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
+        sides = (tuple(tree_leaves(size)) * 2)[:2]
         shape = (shape[0] if shape else getattr(first, 'in_channels', 3), *sides)
     shape = shape or (getattr(first, 'in_channels', 3), 224, 224)
     parameter = next(model.parameters())

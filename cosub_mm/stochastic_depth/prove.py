@@ -70,8 +70,9 @@ def _as_double(x: Any) -> Any:
 
 def _run(trial: nn.Module, args: tuple, kwargs: dict, ends: set = frozenset()) -> list[Tensor]:
     """Outputs, then gradients of inputs and parameters, with dropout and batch statistics off."""
-    for module in trial.modules():
-        module.training = module in ends
+    trial.eval()
+    for end in ends:
+        end.training = True
     leaves, spec = tree_flatten((args, kwargs))
     leaves = [
         x.clone().requires_grad_() if isinstance(x, Tensor) and x.is_floating_point() else x

@@ -146,12 +146,12 @@ def trace_ends(
         handles.append(module.register_forward_pre_hook(watch.enter(name), with_kwargs=True))
         handles.append(module.register_forward_hook(watch.leave))
     try:
-        for module in modes:
-            module.training = False
+        model.eval()  # a method, because some modules prepare for it there
         with torch.no_grad(), watch:
             model(*inputs)
     finally:
         for handle in handles:
             handle.remove()
+        model.train(modes[model])
         for module, mode in modes.items():
             module.training = mode
