@@ -92,6 +92,8 @@ _MMPRETRAIN = {
     'xcit.ClassAttentionBlock': (Branch('norm1', 'drop_path'), Branch(None, 'drop_path')),
     'swin_transformer.SwinBlock': _MM_SWIN,
     'convnext.ConvNeXtBlock': (Branch('depthwise_conv', 'drop_path'),),
+    # Reads its batch size before the first branch starts.
+    'tinyvit.TinyViTBlock': (Branch(None, 'drop_path'), Branch('mlp', 'drop_path')),
     # The modules of these blocks end in a DropPath, and the blocks drop their results once more.
     'beit.BEiTTransformerEncoderLayer': (
         Branch('ln1', 'drop_path'),

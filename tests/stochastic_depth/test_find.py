@@ -178,6 +178,35 @@ def test_places_without_a_residual_are_named():
         apply_stochastic_depth(Net(NoResidual()), 0.4, example_input=EXAMPLE)
 
 
+class NormAfterDropPath(Block):
+    def forward(self, x, shift=0.0):
+        return x + self.norm(self.mlp(x))
+
+
+class PreparesInEval(Block):
+    """Caches something when it is told to evaluate, as LeViT does."""
+
+    def train(self, mode=True):
+        self.cached = None if mode else self.gamma * 2
+        return super().train(mode)
+
+    def forward(self, x, shift=0.0):
+        gamma = self.gamma * 2 if self.training else self.cached
+        return x + self.drop_path(gamma * self.mix(self.norm(x)))
+
+
+def test_a_branch_may_start_with_the_module_that_ends_it():
+    report = apply_stochastic_depth(Net(NormAfterDropPath()), 0.4, example_input=EXAMPLE)
+    assert [(b.start, b.end) for b in report.blocks] == [('mlp', 'mlp.2')]
+
+
+def test_modules_are_told_of_evaluation():
+    model = Net(PreparesInEval()).train()
+    report = apply_stochastic_depth(model, 0.4, example_input=EXAMPLE)
+    assert [(b.start, b.end) for b in report.blocks] == [('norm', 'drop_path')]
+    assert model.blocks[0].training and model.blocks[0].cached is None
+
+
 def test_an_example_the_model_cannot_take():
     with pytest.raises(UnknownBlockError, match=r'failed on the example.*example_input'):
         apply_stochastic_depth(Net(Block()), 0.4, example_input=torch.randn(3, 4, 5))
