@@ -22,10 +22,11 @@ class MethodStart:
 
 def is_drop_path(module: nn.Module | None) -> bool:
     """Whether a module is some library's DropPath: timm's, mmcv's, torchvision's, one's own."""
+    if module is None or isinstance(module, StochasticDepth):
+        return False
     name = type(module).__name__.lower()
-    return not isinstance(module, StochasticDepth) and (
-        'droppath' in name or name == 'stochasticdepth'
-    )
+    named_so = 'droppath' in name or name == 'stochasticdepth'
+    return named_so and not [*module.parameters(), *module.children()]
 
 
 def ends_of(model: nn.Module) -> list[StochasticDepth]:
