@@ -159,6 +159,7 @@ def test_coverage_judges_handled_refused_and_broken():
     assert [v.status for v in found] == ['handled', 'refused', 'not run', 'no drop path']
     text = coverage.coverage_table('x', found)
     assert '1 of 3' in text and 'Refused: `mixing`' in text
+    assert coverage.read_tables(text)['x'] == found
 
 
 def test_comparison_finds_a_wrong_gradient(monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 import mmpretrain
 import timm
 import torch
-from depth_tools.coverage import coverage_table, explain_equality, judge_all
+from depth_tools.coverage import coverage_table, explain_equality, judge_all, read_tables
 from depth_tools.mmpretrain_models import mmpretrain_candidates
 from depth_tools.timm_models import timm_candidates
 
@@ -26,10 +26,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--library', choices=SOURCES, help='by default both')
     parser.add_argument('--families', nargs='+', default=[], help='by default all')
     parser.add_argument(
-        '--output',
-        type=Path,
-        help=f'markdown file; by default docs/{DOCUMENT.name} for a run over everything, and none '
-        f'for a part',
+        '--update', action='store_true', help='with --families: put their rows into the document'
+    )
+    parser.add_argument(
+        '--output', type=Path, default=DOCUMENT, help=f'markdown file; by default {DOCUMENT.name}'
     )
     return parser.parse_args()
 
@@ -37,6 +37,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     args = parse_args()
     warnings.simplefilter('ignore')
+    if args.update and not args.output.exists():
+        print(f'error: {args.output} is not there to be updated.', file=sys.stderr)
+        return 2
     libraries = [args.library] if args.library else list(SOURCES)
     only = set(args.families)
     verdicts = {name: list(judge_all(SOURCES[name](), only)) for name in libraries}
@@ -45,16 +48,27 @@ def main() -> int:
     if unknown:
         print(f'error: no family is called {", ".join(sorted(unknown))}.', file=sys.stderr)
         return 2
+    partial = bool(only or args.library)
+    if args.update:
+        verdicts = _merge(read_tables(args.output.read_text()), verdicts)
     versions = {'timm': timm.__version__, 'mmpretrain': mmpretrain.__version__}
     sections = [coverage_table(f'{name} {versions[name]}', part) for name, part in verdicts.items()]
-    output = args.output or (None if only or args.library else DOCUMENT)
-    if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text('\n\n'.join([_head(), *sections]) + '\n')
-        print(f'written: {output}')
-    else:
+    if partial and not args.update:
         print('\n\n'.join(sections))
+    else:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.write_text('\n\n'.join([_head(), *sections]) + '\n')
+        print(f'written: {args.output}')
     return int(any(verdict.status == 'wrong' for verdict in everything))
+
+
+def _merge(old: dict[str, list], new: dict[str, list]) -> dict[str, list]:
+    """Old verdicts with the new ones in the places of their families."""
+    merged = {}
+    for library in SOURCES:
+        by_family = {v.family: v for v in (*old.get(library, []), *new.get(library, []))}
+        merged[library] = [by_family[family] for family in sorted(by_family)]
+    return merged
 
 
 def _head() -> str:

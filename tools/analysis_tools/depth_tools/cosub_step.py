@@ -124,7 +124,7 @@ def table(rows: list[CosubRow]) -> str:
             lines.append(
                 f'| {row.rate:g} | {2 * (1 - row.rate):.2f} | {text} | {row.time[name]:.3f} | '
                 f'±{row.spread[name]:.3f} | {row.saved[name]:.3f} | {row.peak[name]:.3f} | '
-                f'{saving} |'
+                f'{saving} |'.replace('nan', '–')
             )
     return '\n'.join(lines)
 

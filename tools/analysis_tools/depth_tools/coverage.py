@@ -11,7 +11,7 @@ from torch import nn
 from .equality import TOLERANCE, compare_implementations
 from .timm_models import Candidate
 
-__all__ = ['Verdict', 'coverage_table', 'explain_equality', 'judge', 'judge_all']
+__all__ = ['Verdict', 'coverage_table', 'explain_equality', 'judge', 'judge_all', 'read_tables']
 
 _BATCH = 4
 
@@ -64,10 +64,7 @@ def judge_all(candidates: Iterable[Candidate | str], only: set[str]) -> Iterator
         if only and family not in only:
             continue
         start = time.perf_counter()
-        if isinstance(candidate, str):
-            verdict = Verdict(family, '', 'no drop path', 'takes no drop path rate')
-        else:
-            verdict = judge(candidate)
+        verdict = _without(family) if isinstance(candidate, str) else judge(candidate)
         seconds = time.perf_counter() - start
         print(
             f'{family:<28}{verdict.status:<14}{seconds:5.1f} s  {verdict.model}: {verdict.note}',
@@ -94,6 +91,24 @@ def coverage_table(title: str, verdicts: list[Verdict]) -> str:
     if without:
         lines += ['', f'Without drop path rate: {", ".join(without)}.']
     return '\n'.join(lines)
+
+
+def read_tables(text: str) -> dict[str, list[Verdict]]:
+    """Verdicts in a document of :func:`coverage_table` sections, by the library's name."""
+    tables: dict[str, list[Verdict]] = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip('|').split('|')]
+        if line.startswith('## '):
+            current = tables.setdefault(line.split()[1], [])
+        elif line.startswith('| ') and len(cells) == 4 and cells[0] != 'family':
+            current.append(Verdict(*cells))
+        elif line.startswith('Without drop path rate: '):
+            current += [_without(family) for family in line.split('`')[1::2]]
+    return tables
+
+
+def _without(family: str) -> Verdict:
+    return Verdict(family, '', 'no drop path', 'takes no drop path rate')
 
 
 def explain_equality() -> str:

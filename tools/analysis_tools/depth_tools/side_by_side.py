@@ -110,12 +110,17 @@ def table(rows: list[Row]) -> str:
         '|---|---|---|---|---|---|---|---|---|---|---|',
     ]
     for r in rows:
-        lines.append(
-            f'| {r.rate:g} | {VARIANTS[r.variant]} | {r.kept:.3f} | {r.seconds[0]:.3f} | '
-            f'{r.seconds[1]:.3f} | {r.time_ratio:.3f} | ±{r.time_spread:.3f} | '
-            f'{r.saved / 2**20:.1f} | {r.saved_ratio:.3f} | {r.peak / 2**20:.1f} | '
-            f'{r.peak_ratio:.3f} |'
-        )
+        cells = [
+            f'{r.rate:g}',
+            VARIANTS[r.variant],
+            *(f'{value:.3f}' for value in (r.kept, *r.seconds, r.time_ratio)),
+            f'±{r.time_spread:.3f}',
+            f'{r.saved / 2**20:.1f}',
+            f'{r.saved_ratio:.3f}',
+            f'{r.peak / 2**20:.1f}',
+            f'{r.peak_ratio:.3f}',
+        ]
+        lines.append(f'| {" | ".join(cells)} |'.replace('nan', '–'))
     return '\n'.join(lines)
 
 
