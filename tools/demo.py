@@ -161,7 +161,7 @@ def _metric(key: str, folder: Path) -> str:
 def write_pictures(work_dir: Path) -> None:
     """Training curves, and overlays of the validation scenes beside the truth."""
     runs = {'cosub': work_dir / 'cosub', 'supervised': work_dir / 'supervised'}
-    segmentation = {name: work_dir / f'upernet_{name}' for name in ('cosub', 'scratch')}
+    segmentation = {name: work_dir / f'upernet_{name}' for name in COMPARED}
     panels = [
         ('Training loss on the digits (cosub: eq. 2)', 'loss', runs),
         ('Top-1 on the 1,000 held-out digits', 'accuracy/top1', runs),
@@ -181,6 +181,8 @@ def _sheet(work_dir: Path, start: str) -> None:
     for picture in pictures:
         sheet.paste(picture, (0, top))
         top += picture.height
+    # Scenes are small; three times as large they can be looked at.
+    sheet = sheet.resize((3 * sheet.width, 3 * sheet.height), Image.Resampling.BICUBIC)
     sheet.save(work_dir / f'scenes_{start}.png')
 
 
