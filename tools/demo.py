@@ -181,8 +181,6 @@ def _sheet(work_dir: Path, start: str) -> None:
     for picture in pictures:
         sheet.paste(picture, (0, top))
         top += picture.height
-    # Scenes are small; three times as large they can be looked at.
-    sheet = sheet.resize((3 * sheet.width, 3 * sheet.height), Image.Resampling.BICUBIC)
     sheet.save(work_dir / f'scenes_{start}.png')
 
 

@@ -1,5 +1,6 @@
 """Predictions as pictures: labels under an image, label maps over an image, and a legend."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,6 +48,7 @@ def draw_segmentation(
     truth: np.ndarray | None,
     classes: Sequence[str],
     palette: np.ndarray,
+    side: int = 160,
 ) -> Image.Image:
     """Image, truth (if known) and prediction side by side, over a legend of the classes present.
 
@@ -56,6 +58,7 @@ def draw_segmentation(
         truth: (H, W) class indices, or ``None``.
         classes: their names.
         palette: (classes, 3) uint8 RGB.
+        side: narrower images are enlarged, by whole pixels, so that there is something to see.
     """
     panels = [('image', image)]
     if truth is not None:
@@ -64,14 +67,16 @@ def draw_segmentation(
     maps = [prediction] if truth is None else [prediction, truth]
     present = np.unique(np.concatenate([labels.ravel() for labels in maps]))
     entries = [(classes[i], tuple(int(c) for c in palette[i])) for i in present if i < len(palette)]
-    height, width = image.shape[:2]
+    factor = max(1, math.ceil(side / image.shape[1]))
+    height, width = (factor * length for length in image.shape[:2])
     total = width * len(panels)
     rows = _legend_rows(entries, total)
     canvas = Image.new('RGB', (total, height + _LINE * (1 + len(rows))), 'white')
     draw = ImageDraw.Draw(canvas)
     for i, (title, panel) in enumerate(panels):
         draw.text((i * width + 2, 2), title, fill='black', font=_font())
-        canvas.paste(Image.fromarray(panel), (i * width, _LINE))
+        picture = Image.fromarray(panel).resize((width, height), Image.Resampling.NEAREST)
+        canvas.paste(picture, (i * width, _LINE))
     for row, line in enumerate(rows):
         for x, name, colour in line:
             y = height + _LINE * (1 + row)

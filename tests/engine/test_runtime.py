@@ -103,7 +103,7 @@ def test_pictures_show_what_they_should():
     image = np.zeros((20, 30, 3), np.uint8)
     labels = np.zeros((20, 30), np.int64)
     palette = class_palette(2, [[250, 0, 0], [0, 250, 0]])
-    picture = draw_segmentation(image, labels + 1, labels, ['left', 'right'], palette)
+    picture = draw_segmentation(image, labels + 1, labels, ['left', 'right'], palette, side=30)
     panels = [picture.getpixel((30 * i + 15, 26)) for i in range(3)]
     assert panels == [(0, 0, 0), (150, 0, 0), (0, 150, 0)]
     # Both classes appear in the legend under the panels.
@@ -116,6 +116,19 @@ def test_pictures_show_what_they_should():
     redness = [(rows[:, 0] - rows[:, 1]) for rows in text]
     assert redness[0].min() < -50 and redness[0].max() <= 0
     assert redness[1].max() > 50 and redness[1].min() >= 0
+
+
+def test_small_images_are_enlarged_and_large_ones_are_not():
+    checks = np.indices((4, 5)).sum(axis=0) % 2
+    for shape, factor in (((4, 5), 2), ((8, 12), 1)):
+        image = np.zeros((*shape, 3), np.uint8)
+        labels = np.resize(checks, shape)
+        picture = draw_segmentation(image, labels, None, 'ab', class_palette(2), side=10)
+        assert picture.width == 2 * factor * shape[1]
+        panel = np.array(picture)[16 : 16 + factor * shape[0], factor * shape[1] :]
+        # Each pixel is one block of its own colour.
+        drawn = overlay(image, labels, class_palette(2))
+        assert (panel == drawn.repeat(factor, axis=0).repeat(factor, axis=1)).all()
 
 
 def test_default_palette_has_distinct_colours():

@@ -98,7 +98,7 @@ def test_pictures(demo, tmp_path):
     demo.write_pictures(tmp_path)
     for name in demo.PICTURES:
         assert (tmp_path / name).is_file()
-    assert Image.open(tmp_path / 'scenes_cosub.png').size == (90, 240)
+    assert Image.open(tmp_path / 'scenes_cosub.png').size == (30, 80)
 
 
 def test_places_are_those_of_the_configs_inside_the_checkout(demo, monkeypatch, tmp_path):
