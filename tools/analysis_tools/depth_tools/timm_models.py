@@ -87,8 +87,8 @@ _SMALL: dict[str, tuple[str, dict]] = {
     'vision_transformer_relpos': ('test_vit_relpos', {}),
     'vision_transformer_sam': ('samvit_base_patch16_224', dict(depth=2, embed_dim=96, num_heads=4)),
     'vitamin': ('vitamin_small_224', {}),
-    'volo': ('volo_d1_224', dict(layers=(1, 1, 1, 1))),
-    'vovnet': ('ese_vovnet19b_slim_dw', {}),
+    'volo': ('volo_d1_224', {}),
+    'vovnet': ('ese_vovnet39b', {}),
     'xception_aligned': ('xception41p', {}),
     'xcit': ('xcit_nano_12_p16_224', {}),
 }
