@@ -82,8 +82,8 @@ def test_segmentation_label_maps_agree_with_the_metric(
         '000002_2.png',
         '000004_4.png',
     ]
-    # Image, truth and prediction side by side.
-    assert Image.open(show / '000000_0.png').width == 3 * 32
+    # Image, truth and prediction side by side, enlarged to at least 160 pixels each.
+    assert Image.open(show / '000000_0.png').width == 3 * 160
 
 
 def test_segmentation_tta_uses_six_scales_and_flips(trained_segmentor, segmentation, tmp_path):
