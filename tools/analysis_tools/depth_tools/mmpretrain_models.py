@@ -37,7 +37,15 @@ _SMALL: dict[str, dict] = {
     'PoolFormer': dict(arch='s12'),
     'PyramidVig': dict(arch='tiny', k=4),
     'RegNet': dict(arch='regnetx_400mf'),
-    'RepLKNet': dict(arch='31B'),
+    'RepLKNet': dict(
+        arch=dict(
+            large_kernel_sizes=[7, 7, 7, 7],
+            layers=[1, 1, 1, 1],
+            channels=[16, 16, 32, 32],
+            small_kernel=3,
+            dw_ratio=1,
+        )
+    ),
     'Res2Net': dict(depth=50),
     'ResNeSt': dict(depth=50),
     'ResNeXt': dict(depth=50),
