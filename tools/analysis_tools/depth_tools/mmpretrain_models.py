@@ -31,7 +31,7 @@ _SMALL: dict[str, dict] = {
     'HorNet': dict(arch='tiny'),
     'LeViT': dict(arch='128s', img_size=64),
     'MViT': dict(arch='tiny', img_size=64),
-    'MixMIMTransformer': dict(arch='base', img_size=128, patch_size=4),
+    'MixMIMTransformer': dict(arch='base', img_size=224),
     'MlpMixer': dict(arch='b', img_size=64, patch_size=32),
     'PCPVT': dict(arch='small'),
     'PoolFormer': dict(arch='s12'),
@@ -99,6 +99,7 @@ def _candidate(cls: type[nn.Module], option: str, options: dict) -> Candidate:
         return cls(**options, **{option: 0.1})
 
     side = options.get('img_size', 64)
+    side = side if isinstance(side, int) else max(side)
     return Candidate(cls.__name__, cls.__name__, build, (side, 128, 224))
 
 
