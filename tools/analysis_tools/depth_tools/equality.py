@@ -102,8 +102,10 @@ def _train(model: nn.Module, x: Tensor) -> list[Tensor | None]:
 
 
 def _set_training(model: nn.Module, ends: bool) -> None:
+    model.eval()  # as a call: some models compute what evaluation needs here
     for module in model.modules():
-        module.training = ends and isinstance(module, StochasticDepth)
+        if isinstance(module, StochasticDepth):
+            module.training = ends
 
 
 def _tensors(output: object) -> list[Tensor]:
