@@ -61,7 +61,7 @@ def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
             'finetune',
             'Fine-tuning of cosub, 35 px',
             'cosub_vit_digits_ft35',
-            'epoch_4.pth',
+            'epoch_3.pth',
             from_cosub,
             ('cosub',),
         ),
@@ -69,7 +69,7 @@ def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
             'upernet_cosub',
             f'{names["cosub"]}, single-scale',
             'upernet_cosub_vit_scenes',
-            'iter_400.pth',
+            'iter_250.pth',
             upernet_from_cosub,
             ('cosub',),
         ),
@@ -77,7 +77,7 @@ def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
             'upernet_cosubseg',
             f'{names["cosubseg"]}, single-scale',
             'upernet_cosubseg_vit_scenes',
-            'iter_400.pth',
+            'iter_250.pth',
             upernet_from_cosub,
             ('cosub',),
         ),
@@ -85,7 +85,7 @@ def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
             'upernet_scratch',
             f'{names["scratch"]}, single-scale',
             'upernet_scratch_vit_scenes',
-            'iter_400.pth',
+            'iter_250.pth',
         ),
         *(_test_multi_scale(f'{data}/scenes', start, names[start]) for start in COMPARED),
     ]
@@ -125,7 +125,7 @@ def _train(
 
 def _test_multi_scale(data: str, start: str, title: str) -> Stage:
     path = f'configs/demo/upernet_{start}_vit_scenes.py'
-    checkpoint = f'{{work_dir}}/upernet_{start}/iter_400.pth'
+    checkpoint = f'{{work_dir}}/upernet_{start}/iter_250.pth'
     line = ('tools/test.py', path, checkpoint, '--tta', '--work-dir', '{dir}')
     return Stage(
         f'multi_scale_{start}',

@@ -31,5 +31,5 @@ train_cfg = dict(by_epoch=True, max_epochs=36, val_interval=6)
 val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=50)
-default_hooks = dict(checkpoint=dict(interval=6, max_keep_ckpts=1), logger=dict(interval=20))
+default_hooks = dict(checkpoint=dict(interval=6, max_keep_ckpts=2), logger=dict(interval=20))
 custom_hooks = [dict(type='EfficientDropPathHook')]
