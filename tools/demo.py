@@ -34,7 +34,7 @@ COMPARED = ('cosub', 'scratch')
 def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
     """The demo, stage by stage."""
     digits, scenes = partial(_train, f'{data}/digits'), partial(_train, f'{data}/scenes')
-    pretrained = '{work_dir}/cosub/epoch_36.pth'
+    pretrained = '{work_dir}/cosub/epoch_30.pth'
     upernet = 'model.backbone.init_cfg.checkpoint'
     # The configs name the default places; only others must be given.
     moved = work_dir != WORK_DIR
@@ -55,8 +55,8 @@ def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
             result=_data_report,
             always=True,
         ),
-        digits('cosub', 'Cosub pre-training, 28 px', 'cosub_vit_digits', 'epoch_36.pth'),
-        digits('supervised', 'Supervised baseline', 'supervised_vit_digits', 'epoch_36.pth'),
+        digits('cosub', 'Cosub pre-training, 28 px', 'cosub_vit_digits', 'epoch_30.pth'),
+        digits('supervised', 'Supervised baseline', 'supervised_vit_digits', 'epoch_30.pth'),
         digits(
             'finetune',
             'Fine-tuning of cosub, 35 px',
@@ -69,7 +69,7 @@ def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
             'upernet_cosub',
             f'{names["cosub"]}, single-scale',
             'upernet_cosub_vit_scenes',
-            'iter_250.pth',
+            'iter_200.pth',
             upernet_from_cosub,
             ('cosub',),
         ),
@@ -77,7 +77,7 @@ def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
             'upernet_cosubseg',
             f'{names["cosubseg"]}, single-scale',
             'upernet_cosubseg_vit_scenes',
-            'iter_250.pth',
+            'iter_200.pth',
             upernet_from_cosub,
             ('cosub',),
         ),
@@ -85,7 +85,7 @@ def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
             'upernet_scratch',
             f'{names["scratch"]}, single-scale',
             'upernet_scratch_vit_scenes',
-            'iter_250.pth',
+            'iter_200.pth',
         ),
         *(_test_multi_scale(f'{data}/scenes', start, names[start]) for start in COMPARED),
     ]
@@ -125,7 +125,7 @@ def _train(
 
 def _test_multi_scale(data: str, start: str, title: str) -> Stage:
     path = f'configs/demo/upernet_{start}_vit_scenes.py'
-    checkpoint = f'{{work_dir}}/upernet_{start}/iter_250.pth'
+    checkpoint = f'{{work_dir}}/upernet_{start}/iter_200.pth'
     line = ('tools/test.py', path, checkpoint, '--tta', '--work-dir', '{dir}')
     return Stage(
         f'multi_scale_{start}',

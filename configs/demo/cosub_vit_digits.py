@@ -20,14 +20,14 @@ model = dict(
     ),
 )
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05, betas=(0.9, 0.99)),
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05, betas=(0.9, 0.99), fused=True),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, end=3, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-5, begin=3, convert_to_iter_based=True),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=36, val_interval=6)
+train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=6)
 val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=50)

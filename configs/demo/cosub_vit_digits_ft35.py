@@ -3,7 +3,7 @@ _base_ = ['cosub_vit_digits.py']
 
 model = dict(backbone=dict(img_size=35))
 # The position embeddings are resized from 4x4 to 5x5 patches as they are loaded.
-load_from = 'work_dirs/demo/cosub/epoch_36.pth'
+load_from = 'work_dirs/demo/cosub/epoch_30.pth'
 
 train_pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),

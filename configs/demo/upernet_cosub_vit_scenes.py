@@ -4,7 +4,7 @@ _base_ = ['upernet_scratch_vit_scenes.py']
 model = dict(
     backbone=dict(
         init_cfg=dict(
-            type='Pretrained', checkpoint='work_dirs/demo/cosub/epoch_36.pth', prefix='backbone.'
+            type='Pretrained', checkpoint='work_dirs/demo/cosub/epoch_30.pth', prefix='backbone.'
         )
     )
 )

@@ -6,7 +6,7 @@ model = dict(
     lam=0.5,
     backbone=dict(
         init_cfg=dict(
-            type='Pretrained', checkpoint='work_dirs/demo/cosub/epoch_36.pth', prefix='backbone.'
+            type='Pretrained', checkpoint='work_dirs/demo/cosub/epoch_30.pth', prefix='backbone.'
         )
     ),
 )

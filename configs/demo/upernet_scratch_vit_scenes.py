@@ -29,9 +29,9 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=50),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, begin=50, end=250, by_epoch=False),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, begin=50, end=200, by_epoch=False),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=250, val_interval=250)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=200, val_interval=200)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(checkpoint=dict(interval=50, max_keep_ckpts=2), logger=dict(interval=10))

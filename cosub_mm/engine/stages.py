@@ -215,7 +215,7 @@ def _environment() -> dict[str, str]:
     """As many threads as there are cores; mmengine would take one as soon as there are workers."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     # Threads that spin for long while they wait make a step 20 times slower once a core is busy
-    # otherwise; threads that never spin make it half as fast again on a free machine.
+    # otherwise; threads that never spin give away the second core on a free machine.
     defaults = {'OMP_NUM_THREADS': str(min(cores or 1, 8)), 'GOMP_SPINCOUNT': '10000'}
     return {**defaults, 'PYTHONUNBUFFERED': '1', **os.environ}
 

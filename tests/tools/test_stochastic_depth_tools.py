@@ -16,7 +16,6 @@ sys.path.insert(0, str(FOLDER))
 
 from depth_tools import coverage, equality, measure, references, side_by_side, variants  # noqa: E402
 from depth_tools.cosub_step import make_steps  # noqa: E402
-from depth_tools.quantisation import realised_rates  # noqa: E402
 from depth_tools.table7 import largest_batch  # noqa: E402
 from depth_tools.timm_models import Candidate  # noqa: E402
 
@@ -112,17 +111,6 @@ def test_cosub_steps_agree_on_the_loss_and_the_late_one_saves():
     assert torch.equal(late, steps['input'].forward())
     saved = {name: measure.saved_bytes(step) for name, step in steps.items()}
     assert saved['late'] < saved['input'] < 2 * saved['supervised']
-
-
-def test_quantisation_in_figures():
-    (point,) = realised_rates([0.1], [2], 4000, seed=0)
-    assert point.realised['round'] == 0
-    assert point.realised['floor'] == 0.5
-    assert point.realised['ours'] == pytest.approx(0.1, abs=0.015)
-    (point,) = realised_rates([0.45], [32], 4000, seed=0)
-    assert point.realised['round'] == pytest.approx(1 - 18 / 32)
-    assert point.realised['floor'] == pytest.approx(1 - 17 / 32)
-    assert point.realised['ours'] == pytest.approx(0.45, abs=0.002)
 
 
 def test_largest_batch_is_found_by_bisection():
