@@ -26,6 +26,9 @@ CONVNEXT = dict(arch=dict(depths=[1, 1, 2, 1], channels=[8, 8, 16, 32]))
 # config, what makes its backbone small, channels of the result
 CASES = [
     ('cosub/vit-s_in1k', VIT, 32),
+    ('cosub/vit-b_in1k', VIT, 32),
+    ('cosub/vit-b_in21k', VIT, 32),
+    ('cosub/vit-b_in21k-pre_in1k', VIT, 32),
     ('cosub/vit-b_in1k-192px-ft224', VIT, 32),
     ('cosub/vit-h_in1k-126px', VIT, 32),
     ('cosub/vit-g_in21k-112px', VIT, 32),
