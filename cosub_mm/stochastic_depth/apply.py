@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from .branches import Branch, branches_of, class_name
+from .branches import Branch, branches_of, class_name, refusal_of
 from .ends import attach, detach_all, ends_of, is_drop_path
-from .find import find_branches, unnamed_places
+from .find import UnknownBlockError, drop_path_slots, find_branches, unnamed_places
 from .module import StochasticDepth
 from .report import Report, describe
 from .rule import IMPLEMENTATIONS
@@ -58,7 +58,8 @@ def apply_stochastic_depth(
     Raises:
         ValueError: bad arguments; no residual branch found; one block under two names; the same
             call a second time (another call replaces the first).
-        UnknownBlockError: a branch that is neither in the table nor found and proven.
+        UnknownBlockError: a branch that is neither in the table nor found and proven, or a block
+            that nothing can be done about.
     """
     settings = Settings(drop_rate, schedule, implementation)
     _check(model, settings)
@@ -127,13 +128,25 @@ def _check(model: nn.Module, settings: Settings) -> None:
             f'{type(model).__name__} has this stochastic depth already: {settings}. A call with '
             f'other arguments replaces it, remove_stochastic_depth(model) takes it out.'
         )
+    _check_refused(model)
     _check_shared_blocks(model)
+
+
+def _check_refused(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        reason = refusal_of(module)
+        if reason is not None:
+            raise UnknownBlockError(
+                f'Block {name!r} ({class_name(type(module))}) cannot have stochastic depth, masked '
+                f'or not: {reason}. No registration helps; leave the model to the drop path rate '
+                f'that it is built with.'
+            )
 
 
 def _check_shared_blocks(model: nn.Module) -> None:
     first: dict[int, str] = {}
     for name, module in model.named_modules(remove_duplicate=False):
-        if branches_of(module) is None:
+        if branches_of(module) is None and not drop_path_slots(module):
             continue
         if id(module) in first:
             raise ValueError(
@@ -196,5 +209,6 @@ def _nothing_found(model: nn.Module, skipped: dict[str, str]) -> str:
         f'No residual branch was found in {type(model).__name__}: it has no DropPath, and the '
         f'table names none of its blocks, so nothing would be dropped.{said} Name the branches '
         f'with cosub_mm.stochastic_depth.register_block(BlockClass, Branch(start, end)); where '
-        f'the block has no module that ends a branch, give it an nn.Identity there.'
+        f'nothing stands in the place of DropPath, name the last module of the branch: '
+        f'Branch(start, last, after=True).'
     )

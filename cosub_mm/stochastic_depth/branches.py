@@ -1,14 +1,15 @@
 """THE table: where each residual branch of a block starts and ends.
 
-A branch *starts* at the first module that works on it and *ends* at the module in DropPath's place.
-Everything between sees the kept rows only.
+A branch *starts* at the first module that works on it and *ends* at the module in DropPath's place,
+or behind its last module where the block has no DropPath there. Everything between sees the kept
+rows only.
 """
 
 from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = ['BLOCKS', 'Branch', 'branches_of', 'class_name', 'register_block']
+__all__ = ['BLOCKS', 'REFUSED', 'Branch', 'branches_of', 'class_name', 'refusal_of', 'register_block']
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,16 @@ class Branch:
             no module sees the stream; its first argument is the stream. None where the branch
             cannot be run on fewer rows: it is masked.
         end: path of its DropPath, or of the Identity or None that stands there at a rate of 0.
-            Branches may share it.
-        inert: paths of more DropPaths on the way, which would drop the branch a second time. They
+            Branches may share it. With ``after``, path of its last module, which stays.
+        inert: paths of DropPaths that stand elsewhere, or would drop the branch a second time. They
             are switched off, so that the rate of ``end`` is the rate of the branch.
+        after: the branch ends behind the module ``end``, whose result is what is added.
     """
 
     start: str | None
     end: str
     inert: tuple[str, ...] = ()
+    after: bool = False
 
 
 _PRE_NORM = (Branch('norm1', 'drop_path1'), Branch('norm2', 'drop_path2'))
@@ -38,6 +41,7 @@ _MM_VIT = (Branch('ln1', 'attn.out_drop'), Branch('ln2', 'ffn.dropout_layer'))
 _MM_SWIN = (Branch('norm1', 'attn.drop'), Branch('norm2', 'ffn.dropout_layer'))
 _MM_TWICE = (Branch('norm1', 'drop_path'), Branch('norm2', 'drop_path', ('ffn.dropout_layer',)))
 _MM_THRICE = (Branch('norm1', 'drop_path', ('attn.out_drop',)), _MM_TWICE[1])
+_MM_NEVER = (Branch('conv1', 'norm3', ('drop_path',), after=True),)
 
 _TIMM = {
     'vision_transformer.Block': _PRE_NORM,  # also PiT's
@@ -75,6 +79,8 @@ _TIMM_OTHERS = {
     'coat.ParallelBlock': (Branch(None, 'drop_path'),),
     'efficientvim.EfficientViMBlock': (Branch(None, 'drop_path'),),
     'rdnet.DenseBlock': (Branch(None, 'drop_path'),),
+    # Drops the shortcut in place of the branch.
+    'resnest.ResNestBottleneck': (Branch('conv1', 'bn3', ('drop_path',), after=True),),
 }
 
 _MMPRETRAIN = {
@@ -103,7 +109,31 @@ _MMPRETRAIN = {
     'twins.LSAEncoderLayer': _MM_TWICE,
     'resnet.BasicBlock': _CONV,
     'resnet.Bottleneck': _CONV,
+    # These take a drop path rate and never call their DropPath.
+    'res2net.Bottle2neck': _MM_NEVER,
+    'resnest.Bottleneck': _MM_NEVER,
+    'seresnet.SEBottleneck': (Branch('conv1', 'se_layer', ('drop_path',), after=True),),
+    # Drops in front of the norm, which gives dropped rows its bias and undoes the scaling.
+    'swin_transformer_v2.SwinBlockV2': (
+        Branch('attn', 'norm1', ('attn.drop',), after=True),
+        Branch('ffn', 'norm2', ('ffn.dropout_layer',), after=True),
+    ),
+    # Reads its batch size before the first branch starts.
+    'mixmim.MixMIMBlock': (Branch(None, 'drop_path'), Branch('ln2', 'ffn.dropout_layer')),
+    # Multiplies the branch by a map of all rows that is kept outside the model.
+    'sparse_convnext.SparseConvNeXtBlock': (Branch(None, 'drop_path'),),
 }
+
+REFUSED: dict[str, str] = {
+    'mmpretrain.models.backbones.revvit.RevTransformerEncoderLayer': (
+        'it computes its branches anew in a backward pass of its own, where a forward pass would '
+        'draw other rows'
+    ),
+    'mmpretrain.models.backbones.sparse_resnet.SparseResNet': (
+        'its sparse convolutions multiply by a map of all rows that is kept outside the model'
+    ),
+}
+"""Blocks and models by dotted name that no registration can help, and why."""
 
 BLOCKS: dict[str, tuple[Branch, ...]] = {
     **{f'timm.models.{name}': branches for name, branches in {**_TIMM, **_TIMM_OTHERS}.items()},
@@ -144,6 +174,11 @@ def branches_of(module: nn.Module) -> tuple[Branch, ...] | None:
     A subclass that inherits ``forward`` is the same block; one that overrides it may be any.
     """
     return BLOCKS.get(class_name(_owner_of_forward(type(module))))
+
+
+def refusal_of(module: nn.Module) -> str | None:
+    """Why a block or a model is refused, or None."""
+    return REFUSED.get(class_name(_owner_of_forward(type(module))))
 
 
 def class_name(cls: type) -> str:

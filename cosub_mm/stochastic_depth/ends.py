@@ -77,11 +77,19 @@ def attach(
         start = None if branch.start is None else getattr(*parent_of(block, branch.start))
     except AttributeError as error:
         raise ValueError(f'{type(block).__name__} has no branch {branch}: {error}.') from None
+    if branch.after:
+        place = (block, f'drop_path_after_{branch.end.replace(".", "_")}')
+        built = originals[1:]  # its DropPath stands elsewhere
+    else:
+        place, built = places[0], originals[:1]
     if rate is None:
-        rate = _present_rate(places[0], originals[0], kept_rates)
-    end = _place(block, branch.end, places[0], rate, implementation)
-    for path, place in zip(branch.inert, places[1:]):
-        _place(block, path, place, 0.0, implementation)
+        rate = _present_rate(place, built, kept_rates)
+    if branch.after:
+        end = _place_after(block, branch.end, place, originals[0], rate, implementation)
+    else:
+        end = _place(block, branch.end, place, rate, implementation)
+    for path, inert in zip(branch.inert, places[1:]):
+        _place(block, path, inert, 0.0, implementation)
     end.starts.append(branch.start)
     if isinstance(start, nn.Module):
         start.register_forward_pre_hook(end.begin)
@@ -99,10 +107,30 @@ def _place(
     if isinstance(original, StochasticDepth):
         return original
     _check_end(block, path, original)
-    end = StochasticDepth(
-        rate, implementation, getattr(original, 'scale_by_keep', True), is_convolutional(block)
-    )
+    scale_by_keep = getattr(original, 'scale_by_keep', True)
+    end = StochasticDepth(rate, implementation, scale_by_keep, is_convolutional(block))
     end.path, end.original = path, (original,)
+    return _put_end(block, place, end)
+
+
+def _place_after(
+    block: nn.Module,
+    path: str,
+    place: tuple[nn.Module, str],
+    last: nn.Module,
+    rate: float,
+    implementation: str,
+) -> StochasticDepth:
+    """A new end behind the module ``last``: a hook of that module calls it."""
+    end = StochasticDepth(rate, implementation, True, is_convolutional(block))
+    end.path = path
+    last.register_forward_hook(end.finish)
+    return _put_end(block, place, end)
+
+
+def _put_end(
+    block: nn.Module, place: tuple[nn.Module, str], end: StochasticDepth
+) -> StochasticDepth:
     _put_child(*place, end, block.training)
     block.register_forward_pre_hook(end.reset)
     block.register_forward_hook(end.check)
@@ -110,13 +138,15 @@ def _place(
 
 
 def _present_rate(
-    place: tuple[nn.Module, str], module: nn.Module | None, kept_rates: dict | None
+    place: tuple[nn.Module, str], built: list[nn.Module | None], kept_rates: dict | None
 ) -> float:
-    """Rate of a place: of an earlier call, of the end that is there, or as it was built."""
-    if isinstance(module, StochasticDepth):
-        return module.base_rate
+    """Rate of a place: of the end that is there, of an earlier call, or as it was built."""
     parent, attribute = place
-    return (kept_rates or {}).get((id(parent), attribute), built_rate(module))
+    present = getattr(parent, attribute, None)
+    if isinstance(present, StochasticDepth):
+        return present.base_rate
+    as_built = max(map(built_rate, built), default=0.0)
+    return (kept_rates or {}).get((id(parent), attribute), as_built)
 
 
 def detach_all(model: nn.Module) -> None:
@@ -128,8 +158,10 @@ def detach_all(model: nn.Module) -> None:
         for name in [k for k, v in vars(module).items() if isinstance(v, MethodStart)]:
             delattr(module, name)
         for name, child in list(module._modules.items()):
-            if isinstance(child, StochasticDepth):
+            if isinstance(child, StochasticDepth) and child.original:
                 _put_child(module, name, child.original[0], child.training)
+            elif isinstance(child, StochasticDepth):
+                del module._modules[name]
 
 
 def _is_ours(hook) -> bool:
@@ -148,7 +180,8 @@ def _check_end(block: nn.Module, path: str, original: nn.Module | None) -> None:
     if not harmless:
         raise ValueError(
             f'{type(block).__name__}: {path!r} is {original}, neither a DropPath nor an '
-            f'Identity; replacing it would change the model.'
+            f'Identity; replacing it would change the model. If the branch ends behind it, say so: '
+            f'Branch(..., after=True).'
         )
 
 

@@ -12,7 +12,7 @@ from .ends import is_drop_path, parent_of
 from .prove import disagreement
 from .trace import Call, EndCall, Probe, trace_ends
 
-__all__ = ['Place', 'UnknownBlockError', 'find_branches', 'unnamed_places']
+__all__ = ['Place', 'UnknownBlockError', 'drop_path_slots', 'find_branches', 'unnamed_places']
 
 _ROWS = 3
 _MAX_TRIALS = 24
@@ -47,15 +47,23 @@ def unnamed_places(model: nn.Module, named: list[tuple[nn.Module, tuple]]) -> li
             for path in (branch.end, *branch.inert):
                 parent, attribute = parent_of(block, path)
                 claimed.add((id(parent), attribute))
-    places = []
-    for name, module in model.named_modules():
-        slots = {**{k: v for k, v in vars(module).items() if v is None}, **module._modules}
-        for attribute, child in slots.items():
-            placeholder = child is None or type(child) is nn.Identity
-            is_place = is_drop_path(child) or (placeholder and 'drop_path' in attribute)
-            if is_place and (id(module), attribute) not in claimed:
-                places.append(Place(f'{name}.{attribute}'.lstrip('.'), module, attribute))
-    return places
+    return [
+        Place(f'{name}.{attribute}'.lstrip('.'), module, attribute)
+        for name, module in model.named_modules()
+        for attribute in drop_path_slots(module)
+        if (id(module), attribute) not in claimed
+    ]
+
+
+def drop_path_slots(module: nn.Module) -> list[str]:
+    """Attributes of ``module`` that hold a DropPath, or what stands in its place at a rate of 0."""
+    slots = {**{k: v for k, v in vars(module).items() if v is None}, **module._modules}
+    return [
+        name
+        for name, child in slots.items()
+        if is_drop_path(child)
+        or ('drop_path' in name and (child is None or type(child) is nn.Identity))
+    ]
 
 
 def find_branches(

@@ -41,7 +41,7 @@ class StochasticDepth(nn.Module):
         self.settings: tuple = ()  # the arguments of the call that put it there
         self.starts: list[str | None] = []
         self.found = False  # automatically, not by the table
-        self.original: tuple = ()  # what stood here, in a tuple so that it is no submodule
+        self.original: tuple = ()  # what stood here, if anything; a tuple makes it no submodule
         self.copies = 1
         self._rows: Rows | None = None
         self._batch = 0
@@ -95,6 +95,10 @@ class StochasticDepth(nn.Module):
         if not self._subset:
             return mask_rows(x, rows)
         return put_rows(weigh(x, rows), rows.index, self._batch)
+
+    def finish(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor:
+        """Forward hook of a branch's last module, where no module stands in DropPath's place."""
+        return self(output)
 
     def _draw(self, x: Tensor) -> None:
         self._batch = len(x)

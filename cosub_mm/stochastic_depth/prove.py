@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from .branches import Branch
 from .ends import attach
 
-__all__ = ['disagreement']
+__all__ = ['disagreement', 'use_float64']
 
 _RATE = 1 / 3  # two of the three rows of an example stay: neither all rows nor a divisor of them
 
@@ -23,7 +23,7 @@ def disagreement(
     Args:
         block: the block; it stays as it is.
         branches: the residual branches to try.
-        args: what the block is called with, batch first.
+        args: what the block is called with, batch first; tensors without history.
         kwargs: the same, by name.
 
     Returns:
@@ -34,9 +34,7 @@ def disagreement(
         trial = _in_double(block)
         args, kwargs = tree_map(_as_double, (args, kwargs))
         plain = _run(trial, args, kwargs)
-        for branch in branches:
-            attach(trial, branch, _RATE, 'mask')
-        ends = {trial.get_submodule(branch.end) for branch in branches}
+        ends = {attach(trial, branch, _RATE, 'mask') for branch in branches}
         mask = _run(trial, args, kwargs, ends)
         for end in ends:
             end.implementation = 'subset'
@@ -52,8 +50,25 @@ def disagreement(
     return None
 
 
+def use_float64(module: nn.Module) -> nn.Module:
+    """Make ``module`` float64 throughout, in place, also where it makes float32 inputs itself.
+
+    (The position encodings of XCiT and EdgeNeXt in mmpretrain, for instance.)
+    """
+    module.double()
+    for part in module.modules():
+        has_weights = any(p is not None and p.is_floating_point() for p in part._parameters.values())
+        if has_weights and _hand_on_float64 not in part._forward_pre_hooks.values():
+            part.register_forward_pre_hook(_hand_on_float64)
+    return module
+
+
+def _hand_on_float64(part: nn.Module, args: tuple) -> tuple:
+    return tuple(map(_as_double, args))
+
+
 def _in_double(block: nn.Module) -> nn.Module:
-    trial = copy.deepcopy(block).double().requires_grad_(True)
+    trial = use_float64(copy.deepcopy(block)).requires_grad_(True)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in trial.parameters():  # a layer scale or last norm of 0 would hide all
@@ -64,7 +79,7 @@ def _in_double(block: nn.Module) -> nn.Module:
 
 def _as_double(x: Any) -> Any:
     if isinstance(x, Tensor) and x.is_floating_point():
-        return x.detach().double()
+        return x.double()
     return x
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,19 @@ def test_saved_bytes_counts_storages_once_and_no_parameters():
 
     step = measure.Step(forward, list(layer.parameters()), torch.device('cpu'))
     assert measure.saved_bytes(step) == 4 * (16 * 8 + 2 * 16 * 4)
+
+
+def test_saved_bytes_leaves_no_graph_behind():
+    """A node that keeps its own output through a hook is never freed: memory ran out."""
+    outputs = []
+
+    def forward():
+        y = torch.ones(3, requires_grad=True).tanh()  # keeps its output
+        outputs.append(weakref.ref(y))
+        return y.sum()
+
+    measure.saved_bytes(measure.Step(forward, [], torch.device('cpu')))
+    assert outputs[0]() is None
 
 
 @pytest.mark.parametrize('rate', [0.1, 0.2, 0.45, 0.6])

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from cosub_mm.stochastic_depth.prove import use_float64
+
 from .equality import TOLERANCE, compare_implementations
 from .timm_models import Candidate
 
@@ -128,7 +130,7 @@ def _build(candidate: Candidate) -> tuple[nn.Module, torch.Tensor]:
     problem: Exception | None = None
     for side in dict.fromkeys(candidate.sides):
         try:
-            model = candidate.build(side).double()
+            model = use_float64(candidate.build(side))
             model.eval()  # on its own: of mmpretrain's backbones it returns None
             x = torch.randn(_BATCH, 3, side, side, dtype=torch.float64)
             with torch.no_grad():

@@ -12,6 +12,7 @@ from cosub_mm.stochastic_depth import (
     apply_stochastic_depth,
     remove_stochastic_depth,
 )
+from cosub_mm.stochastic_depth.prove import use_float64
 
 __all__ = ['TOLERANCE', 'Comparison', 'compare_implementations']
 
@@ -60,7 +61,7 @@ def compare_implementations(model: nn.Module, x: Tensor, rate: float = 0.25) -> 
     Raises:
         ValueError: as :func:`cosub_mm.stochastic_depth.apply_stochastic_depth`.
     """
-    _reveal(model.double())
+    _reveal(use_float64(model))
     x = x.double()
     full = _evaluate(model, x)
     apply_stochastic_depth(model, rate, implementation='mask', example_input=x)

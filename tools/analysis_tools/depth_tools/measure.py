@@ -98,13 +98,13 @@ def saved_bytes(step: Step) -> int:
     parameters = {p.untyped_storage().data_ptr() for p in step.parameters}
     storages: dict[int, torch.UntypedStorage] = {}  # held, so that no address comes twice
 
-    def pack(x: Tensor) -> Tensor:
+    # Nothing is handed to the graph: a node that keeps its own output would never be freed.
+    def pack(x: Tensor) -> None:
         storage = x.untyped_storage()
         if storage.data_ptr() not in parameters:
             storages[storage.data_ptr()] = storage
-        return x
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda nothing: nothing):
         step.forward()
     return sum(storage.nbytes() for storage in storages.values())
 
