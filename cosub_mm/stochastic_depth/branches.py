@@ -9,7 +9,15 @@ from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = ['BLOCKS', 'REFUSED', 'Branch', 'branches_of', 'class_name', 'refusal_of', 'register_block']
+__all__ = [
+    'BLOCKS',
+    'REFUSED',
+    'Branch',
+    'branches_of',
+    'class_name',
+    'refusal_of',
+    'register_block',
+]
 
 
 @dataclass(frozen=True)

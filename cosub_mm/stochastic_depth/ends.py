@@ -110,6 +110,7 @@ def _place(
     scale_by_keep = getattr(original, 'scale_by_keep', True)
     end = StochasticDepth(rate, implementation, scale_by_keep, is_convolutional(block))
     end.path, end.original = path, (original,)
+    end.between = tuple(_on_the_way(block, path))
     return _put_end(block, place, end)
 
 
@@ -123,9 +124,15 @@ def _place_after(
 ) -> StochasticDepth:
     """A new end behind the module ``last``: a hook of that module calls it."""
     end = StochasticDepth(rate, implementation, True, is_convolutional(block))
-    end.path = path
+    end.path, end.between = path, (last,)
     last.register_forward_hook(end.finish)
     return _put_end(block, place, end)
+
+
+def _on_the_way(block: nn.Module, path: str) -> list[nn.Module]:
+    """Modules of ``block`` that hold ``path``, without the block."""
+    names = path.split('.')[:-1]
+    return [block.get_submodule('.'.join(names[: i + 1])) for i in range(len(names))]
 
 
 def _put_end(

@@ -15,12 +15,12 @@ from torch import Tensor
 __all__ = [
     'STATIC_FROM',
     'Rows',
+    'add_rows',
     'draw_rows',
     'kept_count',
     'mask_rows',
     'put_rows',
     'take_rows',
-    'weigh',
 ]
 
 STATIC_FROM = 64
@@ -33,15 +33,19 @@ class Rows(NamedTuple):
     """The rows that one branch computes in one step.
 
     Attributes:
-        index: int64 (computed,), distinct rows in random order.
-        weight: (computed,) with 1 for kept rows and 0 for a row that is computed and thrown away,
-            or None when all of them are kept.
+        index: int64 (computed,), distinct rows in random order. The first ``kept`` of them are
+            kept, the rest, one at most, is computed and thrown away.
+        kept: how many are kept for certain.
+        coin: (1,), under torch.compile 1 or 0 for whether the last row is kept too, or None.
         scale: what the residual is multiplied by, 1 / (1 - rate).
+        batch: rows of the stream.
     """
 
     index: Tensor
-    weight: Tensor | None
+    kept: int
+    coin: Tensor | None
     scale: float
+    batch: int
 
 
 def kept_count(batch: int, rate: float) -> tuple[int, float]:
@@ -72,8 +76,6 @@ def draw_rows(
     - from ``STATIC_FROM`` rows on, and always under torch.compile: the count rounded up, the same
       in each step. Shapes stay static, at the price of less than one row.
 
-    A row that is computed and not kept gets weight 0.
-
     Args:
         batch: number of rows, at least 1.
         rate: drop rate in [0, 1).
@@ -88,46 +90,61 @@ def draw_rows(
     scale = 1 / (1 - rate) if scale_by_keep else 1.0
     order = torch.randperm(batch, device=device)
     if not fraction:
-        return Rows(order[:whole], None, scale)
+        return Rows(order[:whole], whole, None, scale, batch)
     if torch.compiler.is_compiling():  # the coin stays in the graph
-        extra = (torch.rand(1, device=device) < fraction).to(torch.float32)
-        weight = torch.cat((torch.ones(whole, device=device), extra))
-        return Rows(order[: whole + 1], weight, scale)
+        coin = (torch.rand(1, device=device) < fraction).to(torch.float32)
+        return Rows(order[: whole + 1], whole, coin, scale, batch)
     kept = whole + int(torch.rand((), device='cpu').item() < fraction)
     computed = whole + 1 if batch >= STATIC_FROM else max(kept, 1)
-    if kept == computed:
-        return Rows(order[:kept], None, scale)
-    weight = torch.ones(computed, device=device)
-    weight[-1] = 0
-    return Rows(order[:computed], weight, scale)
+    return Rows(order[:computed], kept, None, scale, batch)
 
 
-def take_rows(x: Tensor, index: Tensor) -> Tensor:
-    """Rows ``index`` of ``x``: (B, ...) -> (len(index), ...), in the memory format of ``x``."""
-    # Dynamo traces these Functions to zero gradients; AOTAutograd saves only indices by itself.
-    return _select(x, index) if torch.compiler.is_compiling() else _Take.apply(x, index)
+def take_rows(x: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+    """Rows of the stream ``x``, (B, ...) -> (computed, ...), in its memory format.
 
-
-def put_rows(rows: Tensor, index: Tensor, batch: int) -> Tensor:
-    """Zeros of ``batch`` rows with ``rows`` at ``index``, in the memory format of ``rows``."""
+    Returns:
+        The rows, and ``x`` once more: what is added to that one by :func:`add_rows` brings its
+        gradient together with the gradient of the rows in one pass instead of three.
+    """
     if torch.compiler.is_compiling():
-        return rows.new_zeros((batch, *rows.shape[1:])).index_copy(0, index, rows)
-    return _Put.apply(rows, index, batch)
+        # Dynamo traces the Functions to zero gradients; AOTAutograd saves only indices by itself.
+        return x.index_select(0, rows.index), x
+    return _Take.apply(x, rows.index, len(rows.index), 1.0)
 
 
-def weigh(residual: Tensor, rows: Rows) -> Tensor:
-    """Multiply the computed rows of a residual by their scale, and discarded ones by 0."""
-    if rows.weight is None:
-        return residual if rows.scale == 1 else residual * rows.scale
-    return residual * _column(rows.weight.to(residual.dtype) * rows.scale, residual)
+def add_rows(stream: Tensor, residual: Tensor, rows: Rows) -> Tensor:
+    """``stream`` (B, ...) plus the scaled ``residual`` (computed, ...) in its kept rows.
+
+    The same as ``stream + put_rows(residual, rows)``; for backward it saves only the indices, where
+    torch's ``index_add`` keeps its whole source. Not for torch.compile, nor for its ``coin``.
+    """
+    return _Add.apply(stream, residual, rows.index, rows.kept, rows.scale)
+
+
+def put_rows(residual: Tensor, rows: Rows) -> Tensor:
+    """Zeros (B, ...) with the scaled ``residual`` (computed, ...) in its kept rows."""
+    if torch.compiler.is_compiling() or rows.coin is not None:
+        weight = _weights(rows, residual)
+        zeros = residual.new_zeros((rows.batch, *residual.shape[1:]))
+        return zeros.index_copy(0, rows.index, residual * _column(weight, residual))
+    return _Put.apply(residual, rows.index, rows.kept, rows.scale, rows.batch)
 
 
 def mask_rows(residual: Tensor, rows: Rows) -> Tensor:
     """The reference: a residual of all B rows, scaled where it is kept and 0 where it is not."""
-    weight = residual.new_ones(len(rows.index)) if rows.weight is None else rows.weight
     mask = residual.new_zeros(len(residual))
-    mask = mask.index_copy(0, rows.index, weight.to(mask.dtype) * rows.scale)
+    mask = mask.index_copy(0, rows.index, _weights(rows, residual))
     return residual * _column(mask, residual)
+
+
+def _weights(rows: Rows, like: Tensor) -> Tensor:
+    """What each computed row of the residual is multiplied by, (computed,)."""
+    kept = like.new_full((rows.kept,), rows.scale)
+    rest = len(rows.index) - rows.kept
+    if not rest:
+        return kept
+    last = like.new_zeros(rest) if rows.coin is None else rows.coin.to(like.dtype) * rows.scale
+    return torch.cat((kept, last))
 
 
 def _column(values: Tensor, like: Tensor) -> Tensor:
@@ -141,52 +158,83 @@ def _is_channels_last(x: Tensor) -> bool:
 
 
 def _empty(x: Tensor, batch: int) -> Tensor:
-    """Uninitialised (batch, *x.shape[1:]) in channels_last, and no view of another tensor."""
-    channels, height, width = x.shape[1:]
-    shape = (batch, channels, height, width)
+    """Uninitialised (batch, *x.shape[1:]) in the memory format of ``x``, no view of another."""
+    shape = (batch, *x.shape[1:])
+    if not _is_channels_last(x):
+        return x.new_empty(shape)
+    _, channels, height, width = shape
     return x.new_empty_strided(shape, (channels * height * width, 1, width * channels, channels))
 
 
-def _select(x: Tensor, index: Tensor) -> Tensor:
-    if torch.compiler.is_compiling() or not _is_channels_last(x):
+def _gather(x: Tensor, index: Tensor) -> Tensor:
+    if not _is_channels_last(x):
         return x.index_select(0, index)
     out = _empty(x, len(index))  # index_select itself would return the default format
     torch.index_select(x.permute(0, 2, 3, 1), 0, index, out=out.permute(0, 2, 3, 1))
     return out
 
 
-def _scatter(rows: Tensor, index: Tensor, batch: int) -> Tensor:
-    if not _is_channels_last(rows):
-        return rows.new_zeros((batch, *rows.shape[1:])).index_copy_(0, index, rows)
-    out = _empty(rows, batch).zero_()
-    out.permute(0, 2, 3, 1).index_copy_(0, index, rows.permute(0, 2, 3, 1))
-    return out
+def _add_in_place(x: Tensor, rows: Tensor, index: Tensor, kept: int, scale: float) -> Tensor:
+    target, source = x, rows[:kept].to(x.dtype)
+    if _is_channels_last(x):  # the kernels are fast in the order of the memory
+        target, source = target.permute(0, 2, 3, 1), source.permute(0, 2, 3, 1)
+    target.index_add_(0, index[:kept], source, alpha=scale)
+    return x
 
 
 class _Take(torch.autograd.Function):
-    """Gather that saves nothing but the indices. Its derivative is _Put, whose own is _Take."""
+    """Scaled rows of x, and x: the adjoint of _Add."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, index: Tensor) -> Tensor:
+    def forward(ctx, x: Tensor, index: Tensor, kept: int, scale: float) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(index)
-        ctx.batch = len(x)
-        return _select(x, index)
+        ctx.arguments = kept, scale, len(x)
+        ctx.set_materialize_grads(False)
+        rows = _gather(x, index)
+        if scale != 1:
+            rows.mul_(scale)
+        if kept < len(index):
+            rows[kept:] = 0
+        return rows, x
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx, rows: Tensor | None, stream: Tensor | None):
         (index,) = ctx.saved_tensors
-        return _Put.apply(grad, index, ctx.batch), None
+        kept, scale, batch = ctx.arguments
+        if rows is None:
+            return stream, None, None, None
+        if stream is None:
+            return _Put.apply(rows, index, kept, scale, batch), None, None, None
+        return _Add.apply(stream, rows, index, kept, scale), None, None, None
+
+
+class _Add(torch.autograd.Function):
+    """A stream plus scaled rows: the adjoint of _Take."""
+
+    @staticmethod
+    def forward(ctx, stream: Tensor, rows: Tensor, index: Tensor, kept: int, scale: float):
+        ctx.save_for_backward(index)
+        ctx.arguments = kept, scale
+        dtype = torch.promote_types(stream.dtype, rows.dtype)  # as in a sum of the two
+        return _add_in_place(stream.to(dtype, copy=True), rows, index, kept, scale)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (index,) = ctx.saved_tensors
+        rows = _Take.apply(grad, index, *ctx.arguments)[0] if ctx.needs_input_grad[1] else None
+        return grad, rows, None, None, None
 
 
 class _Put(torch.autograd.Function):
-    """Scatter into zeros. torch's index_add would keep its whole source for backward."""
+    """Scaled rows among zeros."""
 
     @staticmethod
-    def forward(ctx, rows: Tensor, index: Tensor, batch: int) -> Tensor:
+    def forward(ctx, rows: Tensor, index: Tensor, kept: int, scale: float, batch: int) -> Tensor:
         ctx.save_for_backward(index)
-        return _scatter(rows, index, batch)
+        ctx.arguments = kept, scale
+        return _add_in_place(_empty(rows, batch).zero_(), rows, index, kept, scale)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx, grad: Tensor):
         (index,) = ctx.saved_tensors
-        return _Take.apply(grad, index), None, None
+        return _Take.apply(grad, index, *ctx.arguments)[0], None, None, None, None

@@ -2,8 +2,10 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
-from .functional import Rows, draw_rows, mask_rows, put_rows, take_rows, weigh
+from .functional import Rows, draw_rows, mask_rows, put_rows, take_rows
+from .pending import PendingResidual, Stream
 from .rule import choose
 
 __all__ = ['StochasticDepth']
@@ -42,9 +44,10 @@ class StochasticDepth(nn.Module):
         self.starts: list[str | None] = []
         self.found = False  # automatically, not by the table
         self.original: tuple = ()  # what stood here, if anything; a tuple makes it no submodule
+        self.between: tuple[nn.Module, ...] = ()  # modules that return the residual to the block
         self.copies = 1
         self._rows: Rows | None = None
-        self._batch = 0
+        self._stream: Stream | None = None
         self._subset = False
         self._seen = 0
         self._kept = 0
@@ -66,14 +69,19 @@ class StochasticDepth(nn.Module):
         x = args[0]
         self._draw(x)
         self._subset = choose(self, x, len(self._rows.index)) == 'subset'
-        return (take_rows(x, self._rows.index), *args[1:]) if self._subset else None
+        if not self._subset:
+            return None
+        taken, joint = take_rows(x, self._rows)
+        if self._may_wait():
+            self._stream = Stream(x, joint)
+        return (taken, *args[1:])
 
     def reset(self, module: nn.Module, args: tuple) -> tuple | None:
         """Forward pre-hook of the block: forget what an interrupted forward has left.
 
         It is also where :func:`~cosub_mm.stochastic_depth.copy_batch_late` copies the batch.
         """
-        self._rows = None
+        self._rows = self._stream = None
         if self.copies == 1:
             return None
         return (args[0].repeat(self.copies, *[1] * (args[0].ndim - 1)), *args[1:])
@@ -81,7 +89,7 @@ class StochasticDepth(nn.Module):
     def check(self, module: nn.Module, args: tuple, output: object) -> None:
         """Forward hook of the block: every branch that was begun must have ended."""
         if self._rows is not None:
-            self._rows = None
+            self._rows = self._stream = None
             raise RuntimeError(
                 f'{self.block}: a residual branch was begun and its end, {self.path!r}, was not '
                 f'reached. The branch is not what it is registered as.'
@@ -91,41 +99,52 @@ class StochasticDepth(nn.Module):
         """Residual of the computed rows -> residual of all rows, dropped ones 0."""
         if not self.active:
             return x
-        rows = self._take_plan(x)
+        rows, stream = self._take_plan(x)
         if not self._subset:
             return mask_rows(x, rows)
-        return put_rows(weigh(x, rows), rows.index, self._batch)
+        if stream is None or torch.compiler.is_compiling():
+            return put_rows(x, rows)
+        return PendingResidual(x, rows, stream)
 
     def finish(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor:
         """Forward hook of a branch's last module, where no module stands in DropPath's place."""
         return self(output)
 
-    def _draw(self, x: Tensor) -> None:
-        self._batch = len(x)
-        self._rows = draw_rows(self._batch, self.drop_prob, x.device, self.scale_by_keep)
-        if not torch.compiler.is_compiling():  # a counter in the graph would recompile each step
-            self._seen += self._batch
-            self._kept += len(self._rows.index) - (self._rows.weight is not None)
+    def _may_wait(self) -> bool:
+        """Whether nothing but the block itself sees the residual before it joins the stream."""
+        return (
+            not torch.compiler.is_compiling()
+            and torch.is_grad_enabled()
+            and not _has_any_global_hook()
+            and not any(map(_has_hooks, (self, *self.between)))
+        )
 
-    def _take_plan(self, x: Tensor) -> Rows:
+    def _draw(self, x: Tensor) -> None:
+        self._rows = draw_rows(len(x), self.drop_prob, x.device, self.scale_by_keep)
+        if not torch.compiler.is_compiling():  # a counter in the graph would recompile each step
+            self._seen += self._rows.batch
+            self._kept += self._rows.kept
+
+    def _take_plan(self, x: Tensor) -> tuple[Rows, Stream | None]:
         if self._rows is None and None in self.starts:
             self._draw(x)
             self._subset = False
         rows, self._rows = self._rows, None
+        stream, self._stream = self._stream, None
         if rows is None:
             raise RuntimeError(
                 f'{self.block}: the end of a residual branch, {self.path!r}, was reached before '
                 f'its start. The branch is not what it is registered as.'
             )
-        expected = len(rows.index) if self._subset else self._batch
+        expected = len(rows.index) if self._subset else rows.batch
         if len(x) != expected:
             raise RuntimeError(
                 f'{self.block}: the branch that ends at {self.path!r} was given {expected} of '
-                f'{self._batch} rows and returned {len(x)}: the block reads its batch size before '
+                f'{rows.batch} rows and returned {len(x)}: the block reads its batch size before '
                 f"the branch starts. Use implementation='mask' for this model, or register the "
                 f'block with a later start.'
             )
-        return rows
+        return rows, stream
 
     def tally(self, reset: bool = False) -> tuple[int, int]:
         """Rows seen and rows kept since the last reset; compiled code does not count."""
@@ -136,3 +155,7 @@ class StochasticDepth(nn.Module):
 
     def extra_repr(self) -> str:
         return f'drop_prob={self.drop_prob:.3f}, implementation={self.implementation!r}'
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._backward_hooks or module._backward_pre_hooks)

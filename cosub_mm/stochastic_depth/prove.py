@@ -57,7 +57,9 @@ def use_float64(module: nn.Module) -> nn.Module:
     """
     module.double()
     for part in module.modules():
-        has_weights = any(p is not None and p.is_floating_point() for p in part._parameters.values())
+        has_weights = any(
+            p is not None and p.is_floating_point() for p in part._parameters.values()
+        )
         if has_weights and _hand_on_float64 not in part._forward_pre_hooks.values():
             part.register_forward_pre_hook(_hand_on_float64)
     return module

@@ -57,8 +57,5 @@ def rounded_rate(rate: float, batch: int, rounding: str = 'ours', draws: int = 2
         return 1 - round(batch * (1 - rate)) / batch
     if rounding == 'floor':
         return 1 - max(math.floor(batch * (1 - rate)), 1) / batch
-    kept = 0.0
-    for _ in range(draws):
-        rows = draw_rows(batch, rate, 'cpu')
-        kept += len(rows.index) if rows.weight is None else float(rows.weight.sum())
+    kept = sum(draw_rows(batch, rate, 'cpu').kept for _ in range(draws))
     return 1 - kept / draws / batch

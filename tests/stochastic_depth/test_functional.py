@@ -11,12 +11,13 @@ from torch.autograd import gradcheck, gradgradcheck
 from cosub_mm.stochastic_depth import rounded_rate
 from cosub_mm.stochastic_depth.functional import (
     STATIC_FROM,
+    Rows,
+    add_rows,
     draw_rows,
     kept_count,
     mask_rows,
     put_rows,
     take_rows,
-    weigh,
 )
 
 BATCHES = (1, 2, 3, 4, 7, 16, 63, 64, 65, 100)
@@ -38,8 +39,7 @@ def test_each_row_is_kept_with_the_asked_probability(batch, rate):
     kept = torch.zeros(batch)
     for _ in range(steps):
         rows = draw_rows(batch, rate, 'cpu')
-        weight = 1.0 if rows.weight is None else rows.weight
-        kept[rows.index] += weight
+        kept[rows.index[: rows.kept]] += 1
     keep = 1 - rate
     # five standard errors; the total over rows varies less than independent rows would
     error = 5 * math.sqrt(keep * rate / steps)
@@ -63,8 +63,7 @@ def test_large_batches_compute_the_same_number_of_rows_each_step():
 def test_small_batches_compute_what_they_keep_and_never_nothing():
     sizes = [len(draw_rows(2, 0.6, 'cpu').index) for _ in range(200)]
     assert set(sizes) == {1}  # .8 rows expected: one, or one that is thrown away
-    weights = [draw_rows(2, 0.6, 'cpu').weight for _ in range(200)]
-    assert any(w is not None and w.sum() == 0 for w in weights)
+    assert {draw_rows(2, 0.6, 'cpu').kept for _ in range(200)} == {0, 1}
     assert {len(draw_rows(4, 0.4, 'cpu').index) for _ in range(100)} == {2, 3}
 
 
@@ -87,47 +86,92 @@ def test_neighbouring_rows_are_not_tied():
     assert (off_diagonal + 1 / 7).abs().max() < 0.08
 
 
-@pytest.mark.parametrize('shape', [(5, 3), (5, 2, 3), (5, 2, 3, 4)])
-def test_take_and_put_equal_torch_and_their_derivatives_hold(shape):
-    index = torch.tensor([3, 0, 4])
+SHAPES = [(5, 3), (5, 2, 3), (5, 2, 3, 4)]
+
+
+def some_rows(kept=3, scale=1.5):
+    return Rows(torch.tensor([3, 0, 4]), kept, None, scale, 5)
+
+
+@pytest.mark.parametrize('kept', [3, 2, 0])
+@pytest.mark.parametrize('shape', SHAPES)
+def test_take_add_and_put_equal_plain_indexing(shape, kept):
+    rows, x = some_rows(kept), torch.randn(shape, dtype=torch.float64)
+    taken, joint = take_rows(x, rows)
+    assert torch.equal(taken, x[rows.index]) and torch.equal(joint, x)
+    expected = torch.zeros_like(x)
+    for i, row in enumerate(rows.index[:kept]):
+        expected[row] = 1.5 * taken[i]
+    exact = dict(rtol=0, atol=1e-15)  # the kernel may fuse the product into the sum
+    torch.testing.assert_close(put_rows(taken, rows), expected, **exact)
+    torch.testing.assert_close(add_rows(x, taken, rows), x + expected, **exact)
+
+
+@pytest.mark.parametrize('kept', [3, 2])
+@pytest.mark.parametrize('shape', SHAPES)
+def test_first_and_second_derivatives_hold(shape, kept):
+    rows = some_rows(kept)
     x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
-    taken = take_rows(x, index)
-    assert torch.equal(taken, x[index])
-    put = put_rows(taken, index, 5)
-    assert torch.equal(put, torch.zeros_like(x).index_add(0, index, x[index]))
-    assert gradcheck(lambda x: put_rows(take_rows(x, index).sin(), index, 5), x)
-    assert gradgradcheck(lambda x: put_rows(take_rows(x, index).sin(), index, 5), x)
+
+    def joined(x):
+        taken, joint = take_rows(x, rows)
+        return add_rows(joint, taken.sin(), rows)
+
+    def apart(x):
+        return x + put_rows(take_rows(x, rows)[0].sin(), rows)
+
+    for function in (joined, apart):
+        assert gradcheck(function, x)
+        assert gradgradcheck(function, x)
+    torch.testing.assert_close(joined(x), apart(x), rtol=0, atol=1e-15)
 
 
-@pytest.mark.parametrize('weighted', [False, True])
-def test_put_equals_mask(weighted):
-    rows = draw_rows(7, 0.4, 'cpu')
-    if weighted:
-        rows = rows._replace(weight=torch.arange(len(rows.index)).clamp(max=1).float())
+@pytest.mark.parametrize('rest', ['all kept', 'one thrown away', 'coin 0', 'coin 1'])
+def test_put_equals_mask(rest):
+    rows = draw_rows(7, 3 / 7, 'cpu')
+    assert rows.kept == len(rows.index) == 4
+    if rest != 'all kept':
+        coin = None if 'coin' not in rest else torch.tensor([float(rest[-1])])
+        rows = rows._replace(kept=3, coin=coin)
     residual = torch.randn(7, 4, dtype=torch.float64)
-    subset = put_rows(weigh(take_rows(residual, rows.index), rows), rows.index, 7)
+    subset = put_rows(take_rows(residual, rows)[0], rows)
+    assert int((subset.abs().sum(1) > 0).sum()) == (4 if rest in ('all kept', 'coin 1') else 3)
     torch.testing.assert_close(subset, mask_rows(residual, rows), rtol=0, atol=1e-15)
 
 
+def test_a_sum_has_the_dtype_of_a_plain_one_and_gradients_their_own():
+    rows = some_rows()
+    stream = torch.randn(5, 3, requires_grad=True)
+    residual = torch.randn(3, 3, dtype=torch.bfloat16, requires_grad=True)
+    out = add_rows(stream, residual, rows)
+    plain = stream + put_rows(residual.float(), rows)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out, plain)
+    out.square().sum().backward()
+    assert (stream.grad.dtype, residual.grad.dtype) == (torch.float32, torch.bfloat16)
+
+
 def test_channels_last_is_kept_both_ways():
+    rows = Rows(torch.tensor([5, 1]), 2, None, 1.0, 6)
     x = torch.randn(6, 4, 5, 5).to(memory_format=torch.channels_last)
-    index = torch.tensor([5, 1])
-    taken = take_rows(x, index)
-    assert taken.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(taken, x[index])
-    put = put_rows(taken, index, 6)
-    assert put.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(put[index], taken)
+    taken, _ = take_rows(x, rows)
+    assert torch.equal(taken, x[rows.index])
+    put, total = put_rows(taken, rows), add_rows(x, taken.contiguous(), rows)
+    for result in (taken, put, total):
+        assert result.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(put[rows.index], taken)
+    assert torch.equal(total, x + put)
 
 
-def test_gather_and_scatter_save_only_the_indices():
+def test_gather_and_sum_save_only_the_indices():
     sizes = []
     with torch.autograd.graph.saved_tensors_hooks(
         lambda t: sizes.append(t.numel()) or t, lambda t: t
     ):
-        x = torch.randn(8, 100, requires_grad=True)
-        put_rows(take_rows(x, torch.arange(4)), torch.arange(4), 8)
-    assert sizes == [4, 4]
+        taken, joint = take_rows(torch.randn(5, 100, requires_grad=True), some_rows())
+        add_rows(joint, taken, some_rows())
+        put_rows(taken, some_rows())
+    assert sizes == [3, 3, 3]
 
 
 def test_rounding_distorts_and_ours_does_not():
