@@ -139,6 +139,9 @@ def _put_end(
     block: nn.Module, place: tuple[nn.Module, str], end: StochasticDepth
 ) -> StochasticDepth:
     _put_child(*place, end, block.training)
+    weight = next(block.parameters(), None)
+    if weight is not None:
+        end.to(weight.device)
     block.register_forward_pre_hook(end.reset)
     block.register_forward_hook(end.check)
     return end

@@ -88,12 +88,18 @@ def draw_rows(
     """
     whole, fraction = kept_count(batch, rate)
     scale = 1 / (1 - rate) if scale_by_keep else 1.0
+    if torch.compiler.is_compiling():
+        # One random operation a branch: inductor may run two in either order, and then mask and
+        # subset would keep other rows. The coin stays in the graph.
+        numbers = torch.rand(batch + 1, device=device, dtype=torch.float32)
+        order = numbers[:batch].argsort()
+        if not fraction:
+            return Rows(order[:whole], whole, None, scale, batch)
+        coin = (numbers[batch:] < fraction).to(torch.float32)
+        return Rows(order[: whole + 1], whole, coin, scale, batch)
     order = torch.randperm(batch, device=device)
     if not fraction:
         return Rows(order[:whole], whole, None, scale, batch)
-    if torch.compiler.is_compiling():  # the coin stays in the graph
-        coin = (torch.rand(1, device=device) < fraction).to(torch.float32)
-        return Rows(order[: whole + 1], whole, coin, scale, batch)
     kept = whole + int(torch.rand((), device='cpu').item() < fraction)
     computed = whole + 1 if batch >= STATIC_FROM else max(kept, 1)
     return Rows(order[:computed], kept, None, scale, batch)

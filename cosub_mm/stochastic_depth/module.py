@@ -1,5 +1,7 @@
 """The module that stands in for DropPath, and the hooks that lead rows to it."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
@@ -51,6 +53,9 @@ class StochasticDepth(nn.Module):
         self._subset = False
         self._seen = 0
         self._kept = 0
+        # The same two, of compiled code: an integer that changes would recompile it each step. No
+        # buffer, because mmengine writes even those that are not persistent into checkpoints.
+        self._compiled_counts = torch.zeros(2, dtype=torch.int64)
 
     @property
     def active(self) -> bool:
@@ -121,9 +126,19 @@ class StochasticDepth(nn.Module):
 
     def _draw(self, x: Tensor) -> None:
         self._rows = draw_rows(len(x), self.drop_prob, x.device, self.scale_by_keep)
-        if not torch.compiler.is_compiling():  # a counter in the graph would recompile each step
+        if not torch.compiler.is_compiling():
             self._seen += self._rows.batch
             self._kept += self._rows.kept
+        elif self._compiled_counts.device == x.device:
+            coin = 0 if self._rows.coin is None else self._rows.coin.to(torch.int64)
+            self._compiled_counts[0:1].add_(self._rows.batch)
+            self._compiled_counts[1:2].add_(self._rows.kept + coin)
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> 'StochasticDepth':
+        """Take the counts along when the model moves to another device."""
+        super()._apply(fn, recurse)
+        self._compiled_counts = fn(self._compiled_counts)
+        return self
 
     def _take_plan(self, x: Tensor) -> tuple[Rows, Stream | None]:
         if self._rows is None and None in self.starts:
@@ -146,12 +161,14 @@ class StochasticDepth(nn.Module):
             )
         return rows, stream
 
-    def tally(self, reset: bool = False) -> tuple[int, int]:
-        """Rows seen and rows kept since the last reset; compiled code does not count."""
-        seen, kept = self._seen, self._kept
+    def tally(self, reset: bool = False) -> Tensor:
+        """Rows seen and rows kept since the last reset, int64 (2,), where the counts lie."""
+        counts = self._compiled_counts.clone()
+        counts += counts.new_tensor((self._seen, self._kept))
         if reset:
-            self._seen, self._kept = 0, 0
-        return seen, kept
+            self._seen = self._kept = 0
+            self._compiled_counts.zero_()
+        return counts
 
     def extra_repr(self) -> str:
         return f'drop_prob={self.drop_prob:.3f}, implementation={self.implementation!r}'

@@ -100,8 +100,8 @@ def describe(model: nn.Module) -> Report | None:
 def realised_drop_rate(model: nn.Module, reset: bool = False) -> float:
     """Share of rows that the branches of ``model`` have dropped since the last reset.
 
-    Where nothing was counted (before the first step, and in compiled code, where a counter would
-    recompile each step), the mean of the rates asked for, which are the expected ones.
+    Where nothing was counted, as before the first step, the mean of the rates asked for, which are
+    the expected ones.
 
     Raises:
         ValueError: a model without stochastic depth.
@@ -109,12 +109,11 @@ def realised_drop_rate(model: nn.Module, reset: bool = False) -> float:
     ends = ends_of(model)
     if not ends:
         raise ValueError('The model has no stochastic depth; call apply_stochastic_depth first.')
-    tallies = [end.tally(reset) for end in ends]
-    seen = sum(rows for rows, _ in tallies)
+    seen, kept = sum(end.tally(reset).cpu() for end in ends).tolist()
     if not seen:
         rates = [end.drop_prob for end in ends if end.starts]  # an inert end ends no branch
         return sum(rates) / len(rates)
-    return 1 - sum(kept for _, kept in tallies) / seen
+    return 1 - kept / seen
 
 
 def _branches(end: StochasticDepth) -> list[BranchReport]:

@@ -1,4 +1,4 @@
-"""What a training does around a model: autocast, checkpointing, compile, copies, collectors."""
+"""What a training does around a model: autocast, checkpointing, copies, collectors."""
 
 import copy
 import pickle
@@ -72,37 +72,6 @@ def test_timm_checkpointing_switch_gives_the_same_gradients():
     model.set_grad_checkpointing()
     for a, b in zip(plain, models.forward_backward(model, x), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize('rate', [0.5, 0.45])
-def test_compile_has_one_graph_and_no_recompilation(rate):
-    torch._dynamo.reset()
-    model = vit(rate)
-    graphs = []
-
-    def backend(graph, inputs):
-        graphs.append(graph)
-        return graph.forward
-
-    compiled = torch.compile(model, backend=backend, fullgraph=True)
-    for _ in range(5):
-        compiled(torch.randn(6, 3, 32, 32)).sum().backward()
-    assert len(graphs) == 1
-
-
-def test_compiled_subset_equals_compiled_mask():
-    """A compiled graph draws after the same seed what its eager twin draws."""
-    results = []
-    x = torch.randn(7, 3, 32, 32, dtype=torch.float64)
-    model = vit().double()
-    for implementation in ('mask', 'subset'):
-        torch._dynamo.reset()
-        remove_stochastic_depth(model)
-        apply_stochastic_depth(model, 0.45, implementation=implementation)
-        compiled = torch.compile(model, backend='aot_eager', fullgraph=True)
-        results.append(models.forward_backward(compiled, x))
-    for mask, subset in zip(*results, strict=True):
-        torch.testing.assert_close(subset, mask, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize('clone', [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])

@@ -24,7 +24,7 @@ class EfficientDropPathHook(Hook):
     """Apply stochastic depth at the start of training, warm its rate up, and log it.
 
     The report is logged once, as a table. Each log interval shows ``drop_rate``, the share of rows
-    that were dropped since the last one (in compiled code, which counts nothing, the rate asked).
+    that were dropped since the last one.
     Processes that share a seed, mmengine's default, are reseeded, so that their draws differ.
 
     Args:
@@ -36,11 +36,13 @@ class EfficientDropPathHook(Hook):
             ``backbone`` where the model has one.
         warmup: epochs, or iterations if ``by_epoch`` is False, over which the rate grows linearly
             from 0. The first one trains without drops, the one after the last at the full rate.
+            torch.compile compiles each of these rates anew.
         by_epoch: unit of ``warmup``.
         interval: iterations between two values of ``drop_rate``.
 
     Raises:
-        ValueError: bad arguments, here or of :func:`apply_stochastic_depth`.
+        ValueError: bad arguments, here or of :func:`apply_stochastic_depth`; a warm-up over more
+            rates than torch.compile is willing to compile.
 
     Example::
 
@@ -82,7 +84,8 @@ class EfficientDropPathHook(Hook):
         runner.logger.info(f'{type(target).__name__}: {present.table(batch_size)}')
 
     def before_train(self, runner) -> None:
-        """Let processes that share one seed draw rows of their own."""
+        """Check the warm-up, and let processes that share one seed draw rows of their own."""
+        self._check_warmup(runner)
         if get_world_size() == 1:
             return
         seeds = all_gather_object(torch.initial_seed())
@@ -105,6 +108,20 @@ class EfficientDropPathHook(Hook):
             rate = realised_drop_rate(self._target(runner), reset=True)
             runner.message_hub.update_scalar('train/drop_rate', rate)
 
+    def _check_warmup(self, runner) -> None:
+        """Beyond its limit torch.compile gives up, and runs the rest of the training uncompiled."""
+        if not self.warmup or not _is_compiled(self._target(runner)):
+            return
+        limit = torch._dynamo.config.recompile_limit
+        graphs = self.warmup + 2  # rates from 0 to the full one, and evaluation
+        if graphs > limit:
+            raise ValueError(
+                f'warmup={self.warmup} makes torch.compile compile the model {graphs} times, once '
+                f'for each drop rate and for evaluation; it gives up after {limit}. Choose a '
+                f'warm-up of at most {max(limit - 2, 0)} epochs with by_epoch=True, or raise '
+                f'torch._dynamo.config.recompile_limit.'
+            )
+
     def _target(self, runner) -> nn.Module:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         path = self.module
@@ -124,3 +141,11 @@ class EfficientDropPathHook(Hook):
         size = loader.get('batch_size') if isinstance(loader, dict) else loader.batch_size
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         return (size or 1) * getattr(model, 'num_submodels', 1)
+
+
+def _is_compiled(model: nn.Module) -> bool:
+    """Whether ``model`` or a part of it is compiled, by ``torch.compile`` or ``compile()``."""
+    return any(
+        module._compiled_call_impl is not None or hasattr(module, '_orig_mod')
+        for module in model.modules()
+    )

@@ -104,6 +104,28 @@ def test_bad_arguments(tmp_path):
         train(tmp_path, dict(type='EfficientDropPathHook', drop_rate=0.1, module='neck'))
 
 
+@pytest.mark.parametrize('compiled', [False, True])
+def test_a_warm_up_that_torch_compile_would_give_up_on(compiled, tmp_path):
+    model = Net()
+    if compiled:
+        model.backbone.compile(backend='eager')
+    hook = dict(type='EfficientDropPathHook', drop_rate=0.1, warmup=7)
+    if compiled:
+        with pytest.raises(ValueError, match=r'9 times.*gives up after 8.*at most 6 epochs'):
+            train(tmp_path, hook, epochs=1, model=model)
+    with torch._dynamo.config.patch(recompile_limit=9):
+        train(tmp_path / f'again{compiled}', hook, epochs=1, model=model)
+
+
+def test_a_compiled_backbone_logs_the_rate_of_its_rows(tmp_path):
+    model = Net()
+    model.backbone.compile(backend='eager')
+    hook = dict(type='EfficientDropPathHook', drop_rate=0.3, interval=2)
+    _, scalars, _ = train(tmp_path, hook, model=model)
+    rates = [line['drop_rate'] for line in scalars if 'loss' in line]
+    assert len(set(rates)) > 1 and sum(rates) / len(rates) == pytest.approx(0.3, abs=0.15)
+
+
 @pytest.mark.parametrize(('seeds', 'expected'), [([7, 7], 8), ([7, 9], 7)])
 def test_processes_with_one_seed_draw_on_their_own(monkeypatch, seeds, expected):
     hooks = 'cosub_mm.engine.hooks.efficient_drop_path_hook'
