@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from timm.layers import DropPath
 from torch import nn
 from torch.nn import functional as F
 
@@ -15,10 +16,19 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / 'tools/analysis_tools'
 sys.path.insert(0, str(FOLDER))
 
-from depth_tools import coverage, equality, measure, references, side_by_side, variants  # noqa: E402
+from depth_tools import (  # noqa: E402
+    coverage,
+    equality,
+    measure,
+    references,
+    side_by_side,
+    table7,
+    variants,
+)
 from depth_tools.cosub_step import make_steps  # noqa: E402
-from depth_tools.table7 import largest_batch  # noqa: E402
 from depth_tools.timm_models import Candidate  # noqa: E402
+
+from cosub_mm.stochastic_depth import describe  # noqa: E402
 
 
 def run(script, *arguments):
@@ -92,6 +102,15 @@ def test_references_replace_the_forward_of_a_vit():
         references.put_reference(nn.Linear(2, 2), 'index_add', 0.1)
 
 
+def test_other_models_are_masked_by_timms_own_module():
+    model = timm.create_model('test_resnet', num_classes=3).train()
+    twin = variants.make_variant(model, 'mask', 0.4)
+    places = [m for m in twin.modules() if isinstance(m, DropPath)]
+    assert len(places) == 4 and {m.drop_prob for m in places} == {0.4}
+    assert all(m.training for m in places) and describe(twin) is None
+    assert next(twin.parameters()) is next(model.parameters())
+
+
 def test_peak_memory_of_a_known_step():
     layer = nn.Linear(256, 256, bias=False)
     x = torch.randn(1024, 256)
@@ -128,9 +147,21 @@ def test_cosub_steps_agree_on_the_loss_and_the_late_one_saves():
 
 
 def test_largest_batch_is_found_by_bisection():
-    assert largest_batch(lambda size: size <= 219) == 216
+    assert table7.largest_batch(lambda size: size <= 219) == 216
     with pytest.raises(ValueError, match='8 images'):
-        largest_batch(lambda size: False)
+        table7.largest_batch(lambda size: False)
+
+
+def test_the_table_of_gpus_is_made_the_same_way_on_a_cpu():
+    settings = {'test_vit': 0.25}
+    text = table7.run(torch.device('cpu'), 1, 0, settings, ceiling=16, with_compile=False)
+    rows = {
+        line.split('|')[1].strip(): line.split('|') for line in text.splitlines() if '|' in line
+    }
+    steps = ('masking', 'DINOv2-style subset', 'ours', 'supervised, masking', 'cosub, ours')
+    assert all(int(rows[step][2]) == 16 for step in steps)
+    assert float(rows['masking'][7]) == 1 and float(rows['ours'][7]) < 1  # memory ratio
+    assert 'aten::addmm' in text  # the profile
 
 
 class Mixing(nn.Module):
@@ -179,13 +210,14 @@ def test_comparison_finds_a_wrong_gradient(monkeypatch):
 def test_benchmark_writes_table_and_plot(tmp_path):
     result = run(
         'benchmark_stochastic_depth.py',
-        *('--model', 'test_vit', '--batch-size', 8, '--rates', 0.25, '--rounds', 2),
+        *('--model', 'test_vit', 'test_resnet', '--batch-size', 8, '--rates', 0.25, '--rounds', 2),
         *('--warmup', 0, '--output', tmp_path),
     )
     assert result.returncode == 0, result.stderr
     text = (tmp_path / 'test_vit_fp32_b8.md').read_text()
     assert text.count('| 0.25 |') == 5 and 'torch' in text
     assert (tmp_path / 'test_vit_fp32_b8.png').stat().st_size > 10_000
+    assert (tmp_path / 'test_resnet_fp32_b8.md').read_text().count('| 0.25 |') == 4
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,9 @@ def parse_args() -> argparse.Namespace:
         description='No drop, masking, index_add, DINOv2-style subset and ours side by side, in '
         'turns within one run: forward and backward, without optimiser.'
     )
-    parser.add_argument('--model', default='deit3_small_patch16_224', help='of timm or mmpretrain')
+    parser.add_argument(
+        '--model', nargs='+', default=['deit3_small_patch16_224'], help='of timm or mmpretrain'
+    )
     parser.add_argument('--model-args', nargs='+', action=DictAction, default={}, help='key=value')
     parser.add_argument('--rates', nargs='+', type=float, default=[0.05, 0.1, 0.2, 0.45, 0.6])
     parser.add_argument('--batch-size', type=int, default=32)
@@ -74,16 +76,20 @@ def main() -> int:
     head = [*describe_machine(device), f'command: python {" ".join(sys.argv)}', '']
     print('\n'.join(head), flush=True)
     if args.table7:
-        tables = table7.run(device, args.rounds, args.warmup)
-        return _write(args, head, tables, [])
+        _write(args, 'table7', head, table7.run(device, args.rounds, args.warmup), [])
+        return 0
+    measure = _cosub if args.cosub else _side_by_side
     try:
-        model = build_model(args.model, args.model_args).to(device)
-        x = torch.randn(args.batch_size, *input_shape(model, args.image_size), device=device)
-        measure = _cosub if args.cosub else _side_by_side
-        return _write(args, head, *measure(args, model, x))
+        for name in args.model:
+            print(f'\n{name}, {args.batch_size} images', flush=True)
+            model = build_model(name, args.model_args).to(device)
+            x = torch.randn(args.batch_size, *input_shape(model, args.image_size), device=device)
+            what = f'cosub_{name}' if args.cosub else name
+            _write(args, what, head, *measure(args, model, x))
     except ValueError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+    return 0
 
 
 def _problem(args: argparse.Namespace) -> str:
@@ -145,11 +151,10 @@ def _cosub(args: argparse.Namespace, model, x) -> tuple[str, list]:
     return cosub_step.table(rows), []
 
 
-def _write(args: argparse.Namespace, head: list[str], table: str, rows: list) -> int:
+def _write(args: argparse.Namespace, what: str, head: list[str], table: str, rows: list) -> None:
     if args.output is None:
-        return 0
+        return
     args.output.mkdir(parents=True, exist_ok=True)
-    what = 'table7' if args.table7 else ('cosub_' if args.cosub else '') + args.model
     name = f'{what}_{args.dtype}{"_compiled" if args.compile else ""}_b{args.batch_size}'
     document = args.output / f'{name}.md'
     document.write_text('\n'.join(head) + '\n' + table + '\n')
@@ -158,7 +163,6 @@ def _write(args: argparse.Namespace, head: list[str], table: str, rows: list) ->
         picture = args.output / f'{name}.png'
         side_by_side.plot(rows, f'{name}\n{head[0]}', picture)
         print(f'written: {picture}')
-    return 0
 
 
 if __name__ == '__main__':

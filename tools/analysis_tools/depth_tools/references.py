@@ -1,6 +1,7 @@
 """Other ways to drop residual branches, to measure against.
 
-They are plain functions of a stream and a residual branch, put into the blocks of a ViT:
+They are plain functions of a stream and a residual branch, put into the blocks of a ViT. Other
+models are measured against :func:`put_drop_path`, timm's own module where their branches end.
 
 - ``mask``: timm's DropPath (Huang et al., 2016), every row computed;
 - ``index_add``: section 4 of the paper, with torch's own functions;
@@ -11,11 +12,17 @@ import types
 from collections.abc import Callable
 
 import torch
-from timm.layers import drop_path
+from timm.layers import DropPath, drop_path
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-__all__ = ['REFERENCES', 'has_references', 'put_reference']
+from cosub_mm.stochastic_depth import (
+    StochasticDepth,
+    apply_stochastic_depth,
+    remove_stochastic_depth,
+)
+
+__all__ = ['REFERENCES', 'has_references', 'put_drop_path', 'put_reference']
 
 Residual = Callable[[Tensor], Tensor]
 
@@ -72,6 +79,30 @@ def put_reference(model: nn.Module, name: str, rate: float) -> None:
         residuals = _residuals(module)
         if residuals is not None:
             module.forward = types.MethodType(_forward(REFERENCES[name], residuals, rate), module)
+
+
+def put_drop_path(model: nn.Module, rate: float) -> None:
+    """Put timm's DropPath where the residual branches of any model end.
+
+    Args:
+        model: without stochastic depth.
+        rate: drop rate of every branch.
+
+    Raises:
+        ValueError: a branch that ends in no module of its own.
+    """
+    apply_stochastic_depth(model, rate, implementation='mask')
+    places = [
+        (parent, name, end)
+        for parent in model.modules()
+        for name, end in parent.named_children()
+        if isinstance(end, StochasticDepth)
+    ]
+    remove_stochastic_depth(model)
+    for parent, name, end in places:
+        if not end.original:
+            raise ValueError(f'{end.block}: no DropPath can stand behind {end.path!r}.')
+        setattr(parent, name, DropPath(rate if end.starts else 0.0).train(model.training))
 
 
 def _forward(reference: Callable, residuals: tuple[Residual, Residual], rate: float) -> Callable:

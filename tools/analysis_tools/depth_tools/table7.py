@@ -3,15 +3,17 @@
 import gc
 import statistics
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .cosub_step import make_steps
-from .measure import Step, spread
+from .measure import Step, peak_bytes, spread
 from .side_by_side import make_step
-from .variants import build_model, make_variant
+from .variants import build_model, input_shape, make_variant
 
 __all__ = ['SETTINGS', 'largest_batch', 'run']
 
@@ -34,18 +36,37 @@ class _Cost(NamedTuple):
     peak: int
 
 
-def run(device: torch.device, rounds: int, warmup: int) -> str:
-    """Measure both models and return a section of markdown for each.
+def run(
+    device: torch.device,
+    rounds: int,
+    warmup: int,
+    settings: dict[str, float] = SETTINGS,
+    ceiling: int = _CEILING,
+    with_compile: bool = True,
+) -> str:
+    """Measure the models and return a section of markdown for each.
 
-    The steps run one after the other, because each fills the memory; each is warmed up before.
+    The steps run one after the other, because each fills the memory; each is warmed up before. On
+    CUDA attention must be flash attention: another kernel would be an error.
+
+    Args:
+        device: where; on a CPU, which has no memory to fill, ``ceiling`` is the batch.
+        rounds: measured steps.
+        warmup: steps before, at least 3 on CUDA.
+        settings: drop rate by name of the model.
+        ceiling: largest batch to try.
+        with_compile: whether to measure compiled models too.
     """
+    on_cuda = device.type == 'cuda'
     sections = []
-    for name, rate in SETTINGS.items():
+    for name, rate in settings.items():
         torch.manual_seed(0)
         model = build_model(name).to(device)
-        sections.append(_section(model, name, rate, device, rounds, max(warmup, 3)))
+        with sdpa_kernel(SDPBackend.FLASH_ATTENTION) if on_cuda else nullcontext():
+            bench = _Bench(model, rate, device, rounds, max(warmup, 3) if on_cuda else warmup)
+            sections.append(_section(bench, name, ceiling, with_compile))
         print(sections[-1], flush=True)
-        del model
+        del model, bench
         _clear()
     return '\n\n'.join(sections)
 
@@ -65,64 +86,75 @@ def largest_batch(fits: Callable[[int], bool], ceiling: int = _CEILING) -> int:
     return low * _MULTIPLE
 
 
-def _section(
-    model: nn.Module, name: str, rate: float, device: torch.device, rounds: int, warmup: int
-) -> str:
-    def single(variant: str, compiled: bool) -> Callable[[int], Step]:
-        twin = make_variant(model, variant, rate, compiled)
-        return lambda batch: make_step(twin, _images(batch, device), torch.bfloat16)
+class _Bench(NamedTuple):
+    """One model and how it is measured."""
 
-    def joint(which: str, compiled: bool) -> Callable[[int], Step]:
+    model: nn.Module
+    rate: float
+    device: torch.device
+    rounds: int
+    warmup: int
+
+    def images(self, batch: int) -> Tensor:
+        return torch.randn(batch, *input_shape(self.model, None), device=self.device)
+
+    def single(self, variant: str, compiled: bool) -> Callable[[int], Step]:
+        """A supervised step, by the number of images."""
+        twin = make_variant(self.model, variant, self.rate, compiled)
+        return lambda batch: make_step(twin, self.images(batch), torch.bfloat16)
+
+    def joint(self, which: str, compiled: bool) -> Callable[[int], Step]:
+        """A cosub step or the supervised one beside it, by the number of images."""
+
         def build(batch: int) -> Step:
-            x = _images(batch, device)
-            return make_steps(model, x, rate, torch.bfloat16, compiled)[0][which]
+            x = self.images(batch)
+            return make_steps(self.model, x, self.rate, torch.bfloat16, compiled)[0][which]
 
         return build
 
-    batch = largest_batch(lambda size: _fits(single('mask', False), size))
+    def cost(self, step: Step) -> _Cost:
+        for _ in range(self.warmup):
+            step()
+        _clear()
+        peak = peak_bytes(step)
+        return _Cost([sum(step()) for _ in range(self.rounds)], peak)
+
+
+def _section(bench: _Bench, name: str, ceiling: int, with_compile: bool) -> str:
+    batch = largest_batch(lambda size: _fits(bench.single('mask', False), size), ceiling)
     lines = [
-        f'### {name}, drop rate {rate}',
+        f'### {name}, drop rate {bench.rate}',
         '',
         '| step | images | seconds | spread | peak GiB | time ratio | memory ratio |',
         '|---|---|---|---|---|---|---|',
     ]
     base = None
     for label, (variant, compiled) in _VARIANTS.items():
-        cost = _cost(single(variant, compiled)(batch), rounds, warmup)
+        if compiled and not with_compile:
+            continue
+        cost = bench.cost(bench.single(variant, compiled)(batch))
         base = base or cost
         lines.append(_line(label, batch, cost, base))
-    both = min(batch, largest_batch(lambda size: _fits(joint('late', False), size), batch))
-    for compiled in (False, True):
+    both = min(batch, largest_batch(lambda size: _fits(bench.joint('late', False), size), batch))
+    for compiled in (False, True) if with_compile else (False,):
         suffix = ', compiled' if compiled else ''
-        base = _cost(joint('supervised', compiled)(both), rounds, warmup)
+        base = bench.cost(bench.joint('supervised', compiled)(both))
         lines.append(_line(f'supervised, masking{suffix}', both, base, base))
-        cost = _cost(joint('late', compiled)(both), rounds, warmup)
+        cost = bench.cost(bench.joint('late', compiled)(both))
         lines.append(_line(f'cosub, ours{suffix}', both, cost, base))
-    lines += ['', 'Kernels of ours:', '', '```', _profile(single('ours', False)(batch)), '```']
+    kernels = _profile(bench.single('ours', False)(batch))
+    lines += ['', 'Kernels of ours:', '', '```', kernels, '```']
     return '\n'.join(lines)
-
-
-def _images(batch: int, device: torch.device) -> Tensor:
-    return torch.randn(batch, 3, 224, 224, device=device)
 
 
 def _fits(build: Callable[[int], Step], batch: int) -> bool:
     try:
         build(batch)()
-    except torch.cuda.OutOfMemoryError:
+    except torch.OutOfMemoryError:
         return False
     finally:
         _clear()
     return True
-
-
-def _cost(step: Step, rounds: int, warmup: int) -> _Cost:
-    for _ in range(warmup):
-        step()
-    _clear()
-    torch.cuda.reset_peak_memory_stats(step.device)
-    seconds = [sum(step()) for _ in range(rounds)]
-    return _Cost(seconds, torch.cuda.max_memory_allocated(step.device))
 
 
 def _line(label: str, batch: int, cost: _Cost, base: _Cost) -> str:
@@ -138,7 +170,8 @@ def _profile(step: Step) -> str:
     """Where the time of one step goes, by kernel."""
     with torch.profiler.profile() as profile:
         step()
-    return profile.key_averages().table(sort_by='self_device_time_total', row_limit=20)
+    device = 'device' if step.device.type == 'cuda' else 'cpu'
+    return profile.key_averages().table(sort_by=f'self_{device}_time_total', row_limit=20)
 
 
 def _clear() -> None:

@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_flatten
 
 from cosub_mm.stochastic_depth import apply_stochastic_depth, realised_drop_rate
 
-from .references import has_references, put_reference
+from .references import has_references, put_drop_path, put_reference
 
 __all__ = ['VARIANTS', 'build_model', 'input_shape', 'kept_share', 'make_variant', 'output_of']
 
@@ -57,7 +57,7 @@ def make_variant(model: nn.Module, variant: str, rate: float, compiled: bool = F
     if variant in ('ours', 'subset'):
         apply_stochastic_depth(twin, rate, implementation={'ours': 'auto'}.get(variant, variant))
     elif variant == 'mask' and not has_references(twin):
-        apply_stochastic_depth(twin, rate, implementation='mask')
+        put_drop_path(twin, rate)
     elif variant != 'none':
         put_reference(twin, variant, rate)
     return torch.compile(twin) if compiled else twin
