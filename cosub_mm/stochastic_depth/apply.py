@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from .branches import Branch, branches_of, class_name, refusal_of
+from .branches import Branch, branches_of, class_name, has_shortcut, refusal_of
 from .ends import attach, detach_all, ends_of, is_drop_path
 from .find import UnknownBlockError, drop_path_slots, find_branches, unnamed_places
 from .module import StochasticDepth
@@ -137,9 +137,9 @@ def _check_refused(model: nn.Module) -> None:
         reason = refusal_of(module)
         if reason is not None:
             raise UnknownBlockError(
-                f'Block {name!r} ({class_name(type(module))}) cannot have stochastic depth, masked '
-                f'or not: {reason}. No registration helps; leave the model to the drop path rate '
-                f'that it is built with.'
+                f'{name or "The model"} ({class_name(type(module))}) cannot have stochastic depth: '
+                f'{reason}. No registration helps; leave it to the drop path rate that it is built '
+                f'with.'
             )
 
 
@@ -166,10 +166,11 @@ def _collect(
         if (branches := branches_of(module)) is not None
     }
     places = unnamed_places(model, [(module, branches) for module, branches, _ in blocks.values()])
-    skipped: dict[str, str] = {}
+    skipped = _leave_out_without_shortcut(blocks)
     if places:
         must_find = settings.implementation != 'mask'
-        found, skipped = find_branches(model, places, example_input, must_find)
+        found, without_residual = find_branches(model, places, example_input, must_find)
+        skipped.update(without_residual)
         for name, (module, branches) in found.items():
             blocks[name] = (
                 module,
@@ -178,6 +179,22 @@ def _collect(
             )
     order = [name for name, _ in model.named_modules()]
     return [(name, *blocks[name]) for name in sorted(blocks, key=order.index)], skipped
+
+
+def _leave_out_without_shortcut(blocks: dict[str, tuple]) -> dict[str, str]:
+    """Take branches that are added to nothing out of ``blocks``; returns them, with the reason."""
+    skipped = {}
+    for name, (block, branches, found) in list(blocks.items()):
+        kept = tuple(branch for branch in branches if has_shortcut(block, branch))
+        for branch in set(branches).difference(kept):
+            skipped[f'{name}.{branch.end}'] = (
+                f'the block has no shortcut ({branch.shortcut} is None)'
+            )
+        if kept:
+            blocks[name] = (block, kept, found)
+        else:
+            del blocks[name]
+    return skipped
 
 
 def _attach_all(blocks: list, settings: Settings, rates: dict[int, float]) -> None:

@@ -15,6 +15,8 @@ __all__ = [
     'Branch',
     'branches_of',
     'class_name',
+    'has_shortcut',
+    'owner_of_forward',
     'refusal_of',
     'register_block',
 ]
@@ -33,12 +35,15 @@ class Branch:
         inert: paths of DropPaths that stand elsewhere, or would drop the branch a second time. They
             are switched off, so that the rate of ``end`` is the rate of the branch.
         after: the branch ends behind the module ``end``, whose result is what is added.
+        shortcut: attribute that is None in those blocks of the class that have no shortcut, where
+            nothing is added and nothing can be dropped.
     """
 
     start: str | None
     end: str
     inert: tuple[str, ...] = ()
     after: bool = False
+    shortcut: str | None = None
 
 
 _PRE_NORM = (Branch('norm1', 'drop_path1'), Branch('norm2', 'drop_path2'))
@@ -67,7 +72,7 @@ _TIMM = {
     'convnext.ConvNeXtBlock': (Branch('conv_dw', 'drop_path'),),
     'resnet.BasicBlock': _CONV,
     'resnet.Bottleneck': _CONV,
-    'regnet.Bottleneck': _CONV,
+    'regnet.Bottleneck': (Branch('conv1', 'drop_path', shortcut='downsample'),),
 }
 
 _TIMM_OTHERS = {
@@ -83,6 +88,9 @@ _TIMM_OTHERS = {
     'csatv2.TransformerBlock': (Branch(None, 'drop_path1'), Branch(None, 'drop_path2')),
     'davit.SpatialBlock': (Branch(None, 'drop_path1'), Branch('norm2', 'drop_path2')),
     'tiny_vit.TinyVitBlock': (Branch(None, 'drop_path1'), Branch('mlp', 'drop_path2')),
+    # Two convolutions begin the branch side by side.
+    'byobnet.RepVggBlock': (Branch(None, 'drop_path', shortcut='identity'),),
+    'byobnet.MobileOneBlock': (Branch(None, 'drop_path', shortcut='identity'),),
     # These mix the branch with the stream, with other streams, or with all features before.
     'coat.ParallelBlock': (Branch(None, 'drop_path'),),
     'efficientvim.EfficientViMBlock': (Branch(None, 'drop_path'),),
@@ -171,7 +179,7 @@ def register_block(block: type[nn.Module] | str, *branches: Branch) -> None:
     if not isinstance(block, str) and 'forward' not in vars(block):
         raise ValueError(
             f'{class_name(block)} inherits its forward; register the class that defines it, '
-            f'{class_name(_owner_of_forward(block))}.'
+            f'{class_name(owner_of_forward(block))}.'
         )
     BLOCKS[block if isinstance(block, str) else class_name(block)] = branches
 
@@ -181,12 +189,18 @@ def branches_of(module: nn.Module) -> tuple[Branch, ...] | None:
 
     A subclass that inherits ``forward`` is the same block; one that overrides it may be any.
     """
-    return BLOCKS.get(class_name(_owner_of_forward(type(module))))
+    return BLOCKS.get(class_name(owner_of_forward(type(module))))
+
+
+def has_shortcut(block: nn.Module, branch: Branch) -> bool:
+    """Whether ``block`` adds the result of ``branch`` to anything."""
+    return branch.shortcut is None or getattr(block, branch.shortcut, None) is not None
 
 
 def refusal_of(module: nn.Module) -> str | None:
     """Why a block or a model is refused, or None."""
-    return REFUSED.get(class_name(_owner_of_forward(type(module))))
+    names = map(class_name, type(module).__mro__)
+    return next((REFUSED[name] for name in names if name in REFUSED), None)
 
 
 def class_name(cls: type) -> str:
@@ -194,5 +208,6 @@ def class_name(cls: type) -> str:
     return f'{cls.__module__}.{cls.__qualname__}'
 
 
-def _owner_of_forward(cls: type) -> type:
+def owner_of_forward(cls: type) -> type:
+    """The class from which ``cls`` has its ``forward``."""
     return next(base for base in cls.__mro__ if 'forward' in vars(base))

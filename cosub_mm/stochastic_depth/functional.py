@@ -56,7 +56,7 @@ def kept_count(batch: int, rate: float) -> tuple[int, float]:
     """
     expected = batch * (1 - rate)
     nearest = round(expected)
-    if abs(expected - nearest) < _WHOLE * batch:
+    if nearest and abs(expected - nearest) < _WHOLE * batch:
         return nearest, 0.0
     whole = math.floor(expected)
     return whole, expected - whole

@@ -57,16 +57,20 @@ def use_float64(module: nn.Module) -> nn.Module:
     """
     module.double()
     for part in module.modules():
-        has_weights = any(
-            p is not None and p.is_floating_point() for p in part._parameters.values()
-        )
-        if has_weights and _hand_on_float64 not in part._forward_pre_hooks.values():
-            part.register_forward_pre_hook(_hand_on_float64)
+        if _own_dtype(part) and _cast_inputs not in part._forward_pre_hooks.values():
+            part.register_forward_pre_hook(_cast_inputs)
     return module
 
 
-def _hand_on_float64(part: nn.Module, args: tuple) -> tuple:
-    return tuple(map(_as_double, args))
+def _own_dtype(part: nn.Module) -> torch.dtype | None:
+    dtypes = [p.dtype for p in part._parameters.values() if p is not None and p.is_floating_point()]
+    return dtypes[0] if dtypes else None
+
+
+def _cast_inputs(part: nn.Module, args: tuple) -> tuple:
+    dtype = _own_dtype(part)
+    is_float = [isinstance(x, Tensor) and x.is_floating_point() for x in args]
+    return tuple(x.to(dtype) if yes else x for x, yes in zip(args, is_float))
 
 
 def _in_double(block: nn.Module) -> nn.Module:

@@ -6,16 +6,22 @@ from mmpretrain.models import (
     BEiTViT,
     ConvNeXt,
     DeiT3,
+    EdgeNeXt,
     RegNet,
+    Res2Net,
+    ResNeSt,
     ResNet,
+    SEResNet,
     SwinTransformer,
     VisionTransformer,
+    XCiT,
 )
+from mmpretrain.models.backbones.swin_transformer_v2 import SwinTransformerV2
 from mmpretrain.models.backbones.twins import GSAEncoderLayer, LSAEncoderLayer
-from mmpretrain.models.backbones.xcit import ClassAttentionBlock, XCABlock
 from torch import nn
 
 from cosub_mm.stochastic_depth import StochasticDepth
+from cosub_mm.stochastic_depth.prove import use_float64
 
 VIT = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
 SWIN = dict(embed_dims=24, depths=[1, 1, 2, 1], num_heads=[2, 2, 2, 2])
@@ -36,23 +42,6 @@ class MMTwins(nn.Module):
         for block in self.blocks:
             x = block(x, shape)
         return x
-
-
-class MMXCiT(nn.Module):
-    """Blocks of mmpretrain's XCiT: its position encoding only knows float32."""
-
-    def __init__(self):
-        super().__init__()
-        self.blocks = nn.ModuleList(XCABlock(32, 2, 4.0, True) for _ in range(2))
-        self.class_attention = ClassAttentionBlock(32, 2, 4.0, True, tokens_norm=True)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, 32))
-
-    def forward(self, x):
-        height, width = x.shape[-2:]
-        x = x.flatten(2).transpose(1, 2)
-        for block in self.blocks:
-            x = block(x, height, width)
-        return self.class_attention(torch.cat((self.cls_token.expand(len(x), -1, -1), x), dim=1))
 
 
 IMAGE = (3, 64, 64)
@@ -93,7 +82,24 @@ MODELS = {
     'timm-regnety': (lambda: timm.create_model('regnety_002'), IMAGE),
     'mm-vit': (lambda: VisionTransformer(VIT, img_size=64), IMAGE),
     'mm-deit3': (lambda: DeiT3(VIT, img_size=64), IMAGE),
-    'mm-xcit': (MMXCiT, (32, 3, 3)),
+    'mm-xcit': (lambda: XCiT(16, embed_dims=32, depth=2, num_heads=2), IMAGE),
+    'mm-edgenext': (
+        lambda: EdgeNeXt(dict(channels=[8, 16, 24, 32], depths=[1, 1, 1, 1], num_heads=[2] * 4)),
+        IMAGE,
+    ),
+    'mm-swin-v2': (
+        lambda: SwinTransformerV2(
+            dict(SWIN, extra_norm_every_n_blocks=0),
+            img_size=64,
+            window_size=[2] * 4,
+            drop_path_rate=0.0,
+        ),
+        IMAGE,
+    ),
+    'mm-seresnet50': (lambda: SEResNet(50, base_channels=16, stem_channels=8), IMAGE),
+    'mm-resnest50': (lambda: ResNeSt(50, base_channels=64, stem_channels=8), IMAGE),
+    'mm-res2net50': (lambda: Res2Net(depth=50), IMAGE),
+    'timm-resnest14': (lambda: timm.create_model('resnest14d'), IMAGE),
     'mm-beit': (lambda: BEiTViT(VIT, img_size=64, final_norm=True), IMAGE),
     'mm-twins': (MMTwins, (32, 4, 4)),
     'mm-swin': (
@@ -113,7 +119,7 @@ MODELS = {
 def build(name: str) -> tuple[nn.Module, tuple[int, ...]]:
     """A float64 model with random weights in all its parameters, and the shape of its input."""
     make, shape = MODELS[name]
-    model = make().double()
+    model = use_float64(make())
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.2)
     return model, shape

@@ -183,6 +183,16 @@ def test_the_same_block_under_two_names():
         apply_stochastic_depth(model, 0.1)
 
 
+def test_blocks_without_a_shortcut_are_named_and_left_alone():
+    model = timm.create_model('regnetz_005').train()
+    report = apply_stochastic_depth(model, 0.3, implementation='subset')
+    without = [n for n, m in model.named_modules() if getattr(m, 'downsample', 1) is None]
+    assert without and set(report.skipped) == {f'{name}.drop_path' for name in without}
+    assert 'no shortcut (downsample is None)' in str(report)
+    assert not {branch.block for branch in report.blocks} & set(without)
+    model(torch.randn(3, 3, 64, 64)).sum().backward()
+
+
 def test_a_failed_call_leaves_the_model_as_it_was():
     model = vit()
     model.blocks[1].drop_path2 = nn.Linear(24, 24)

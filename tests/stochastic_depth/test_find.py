@@ -167,6 +167,12 @@ def test_a_branch_that_regroups_rows_fails_loudly():
         BLOCKS.pop(class_name(KeepsBatchSize))
 
 
+def test_a_found_block_under_two_names():
+    block = Block()
+    with pytest.raises(ValueError, match=r"'blocks.0' and 'blocks.1' are the same block"):
+        apply_stochastic_depth(Net(block, block), 0.4, example_input=EXAMPLE)
+
+
 def test_places_without_a_residual_are_named():
     model = Net(Block(), NoResidual())
     report = apply_stochastic_depth(model, 0.4, example_input=EXAMPLE)

@@ -32,6 +32,11 @@ def test_kept_count_sees_whole_numbers_through_rounding():
     assert kept_count(2, 0.1) == (1, pytest.approx(0.8))
 
 
+def test_a_rate_close_to_one_still_computes_a_row():
+    rows = draw_rows(6, 1 - 1e-12, 'cpu')
+    assert (len(rows.index), rows.kept) == (1, 0)
+
+
 @pytest.mark.parametrize('rate', RATES)
 @pytest.mark.parametrize('batch', BATCHES)
 def test_each_row_is_kept_with_the_asked_probability(batch, rate):

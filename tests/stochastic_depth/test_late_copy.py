@@ -13,7 +13,7 @@ from cosub_mm.stochastic_depth import (
 )
 from tests.stochastic_depth import models
 
-# PiT reads its batch size between the embedding and the blocks.
+# PiT and XCiT of mmpretrain read their batch size before the blocks.
 LATE = [name for name in models.MODELS if name != 'timm-pit']
 
 

@@ -1,4 +1,4 @@
-"""Try stochastic depth on every family of timm and every backbone of mmpretrain."""
+"""Try stochastic depth on every family and block of timm and every backbone of mmpretrain."""
 
 import argparse
 import sys
@@ -10,11 +10,15 @@ import timm
 import torch
 from depth_tools.coverage import coverage_table, explain_equality, judge_all, read_tables
 from depth_tools.mmpretrain_models import mmpretrain_candidates
-from depth_tools.timm_models import timm_candidates
+from depth_tools.timm_models import timm_block_candidates, timm_candidates
 
 import cosub_mm  # noqa: F401  registers CosubViT
 
-SOURCES = {'timm': timm_candidates, 'mmpretrain': mmpretrain_candidates}
+SOURCES = {
+    'timm': timm_candidates,
+    'timm-blocks': timm_block_candidates,
+    'mmpretrain': mmpretrain_candidates,
+}
 DOCUMENT = Path(__file__).parents[2] / 'docs/stochastic_depth_coverage.md'
 
 
@@ -23,7 +27,7 @@ def parse_args() -> argparse.Namespace:
         description='Apply stochastic depth to one small model of every family, compare subset '
         'with mask in float64, and write the table. Exits with 1 if a model is handled wrongly.'
     )
-    parser.add_argument('--library', choices=SOURCES, help='by default both')
+    parser.add_argument('--library', choices=SOURCES, help='by default all')
     parser.add_argument('--families', nargs='+', default=[], help='by default all')
     parser.add_argument(
         '--update', action='store_true', help='with --families: put their rows into the document'
@@ -51,7 +55,11 @@ def main() -> int:
     partial = bool(only or args.library)
     if args.update:
         verdicts = _merge(read_tables(args.output.read_text()), verdicts)
-    versions = {'timm': timm.__version__, 'mmpretrain': mmpretrain.__version__}
+    versions = {
+        'timm': timm.__version__,
+        'timm-blocks': timm.__version__,
+        'mmpretrain': mmpretrain.__version__,
+    }
     sections = [coverage_table(f'{name} {versions[name]}', part) for name, part in verdicts.items()]
     if partial and not args.update:
         print('\n\n'.join(sections))
@@ -75,7 +83,9 @@ def _head() -> str:
     return (
         '# Which models stochastic depth handles\n\n'
         'Made by `python tools/analysis_tools/coverage_stochastic_depth.py` '
-        f'(torch {torch.__version__}); one small model a family.\n\n{explain_equality()}'
+        f'(torch {torch.__version__}): one small model for each family of timm, for each further '
+        f'class of block with a DropPath that any of its models has, and for each backbone of '
+        f'mmpretrain.\n\n{explain_equality()}'
     )
 
 

@@ -11,11 +11,9 @@ from torch import nn
 from cosub_mm.stochastic_depth.prove import use_float64
 
 from .equality import TOLERANCE, compare_implementations
-from .timm_models import Candidate
+from .timm_models import BATCH, Candidate
 
 __all__ = ['Verdict', 'coverage_table', 'explain_equality', 'judge', 'judge_all', 'read_tables']
-
-_BATCH = 4
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def judge_all(candidates: Iterable[Candidate | str], only: set[str]) -> Iterator
         verdict = _without(family) if isinstance(candidate, str) else judge(candidate)
         seconds = time.perf_counter() - start
         print(
-            f'{family:<28}{verdict.status:<14}{seconds:5.1f} s  {verdict.model}: {verdict.note}',
+            f'{family:<34} {verdict.status:<13}{seconds:5.1f} s  {verdict.model}: {verdict.note}',
             flush=True,
         )
         yield verdict
@@ -132,9 +130,9 @@ def _build(candidate: Candidate) -> tuple[nn.Module, torch.Tensor]:
         try:
             model = use_float64(candidate.build(side))
             model.eval()  # on its own: of mmpretrain's backbones it returns None
-            x = torch.randn(_BATCH, 3, side, side, dtype=torch.float64)
+            x = torch.randn(BATCH, 3, side, side, dtype=torch.float64)
             with torch.no_grad():
-                model(x[:2])
+                model(x)
             return model, x
         except (RuntimeError, AssertionError, ValueError, IndexError) as error:
             problem = error

@@ -4,10 +4,13 @@ import inspect
 from collections.abc import Iterator
 
 import mmpretrain.models.backbones as mmpretrain_backbones
+import torch
+from mmengine.registry import DefaultScope
+from mmpretrain.models.utils import SparseHelper
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from .timm_models import Candidate
+from .timm_models import BATCH, Candidate
 
 __all__ = ['mmpretrain_candidates']
 
@@ -31,7 +34,11 @@ _SMALL: dict[str, dict] = {
     'HorNet': dict(arch='tiny'),
     'LeViT': dict(arch='128s', img_size=64),
     'MViT': dict(arch='tiny', img_size=64),
-    'MixMIMTransformer': dict(arch='base', img_size=224),
+    'MixMIMTransformer': dict(
+        arch=dict(embed_dims=16, depths=[2, 1, 1, 1], num_heads=[2, 2, 2, 2]),
+        img_size=64,
+        window_size=[4, 4, 4, 2],
+    ),
     'MlpMixer': dict(arch='b', img_size=64, patch_size=32),
     'PCPVT': dict(arch='small'),
     'PoolFormer': dict(arch='s12'),
@@ -58,6 +65,8 @@ _SMALL: dict[str, dict] = {
     'SEResNeXt': dict(depth=50),
     'SEResNet': dict(depth=50),
     'SVT': dict(arch='small'),
+    'SparseConvNeXt': dict(arch=dict(depths=[1, 1, 1, 1], channels=[8, 16, 16, 32])),
+    'SparseResNet': dict(depth=50),
     'SwinTransformer': dict(
         img_size=64,
         arch=dict(embed_dims=24, depths=[2, 1, 1, 1], num_heads=[2, 2, 2, 2]),
@@ -96,7 +105,13 @@ def mmpretrain_candidates() -> Iterator[Candidate | str]:
 
 def _candidate(cls: type[nn.Module], option: str, options: dict) -> Candidate:
     def build(side: int) -> nn.Module:
-        return cls(**options, **{option: 0.1})
+        # Sparse backbones read which patches are there from this variable.
+        generator = torch.Generator().manual_seed(0)
+        SparseHelper._cur_active = (
+            torch.rand(BATCH, 1, side // 32, side // 32, generator=generator) < 0.7
+        )
+        with DefaultScope.overwrite_default_scope('mmpretrain'):  # as in a run
+            return cls(**options, **{option: 0.1})
 
     side = options.get('img_size', 64)
     side = side if isinstance(side, int) else max(side)

@@ -1,4 +1,4 @@
-"""One small model of every family of timm."""
+"""One small model of every family of timm, and one for every further class of block."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -8,7 +8,13 @@ import torch
 from timm.models import _registry as timm_registry
 from torch import nn
 
-__all__ = ['Candidate', 'timm_candidates']
+from cosub_mm.stochastic_depth.branches import class_name, owner_of_forward
+from cosub_mm.stochastic_depth.find import drop_path_slots
+
+__all__ = ['BATCH', 'Candidate', 'timm_block_candidates', 'timm_candidates']
+
+BATCH = 4
+"""Images that each model is tried on."""
 
 # The smallest with random weights; fewer blocks where even that one is large.
 _SMALL: dict[str, tuple[str, dict]] = {
@@ -93,12 +99,17 @@ _SMALL: dict[str, tuple[str, dict]] = {
     'xcit': ('xcit_nano_12_p16_224', {}),
 }
 
+_SMALL_WITH_BLOCK = {
+    'eva02_enormous_patch14_clip_224': dict(depth=2, embed_dim=96, num_heads=4),
+    'vit_base_patch16_rpn_224': dict(depth=2, embed_dim=96, num_heads=4),
+}
+
 
 class Candidate(NamedTuple):
     """A model to try.
 
     Attributes:
-        family: module of timm, or backbone class of mmpretrain.
+        family: module of timm, class of block there, or backbone class of mmpretrain.
         model: its name there.
         build: makes it with random weights and drop paths, float32.
         sides: heights and widths of a square input, smallest first, of which one fits.
@@ -120,16 +131,42 @@ def timm_candidates() -> Iterator[Candidate | str]:
         yield family if name is None else _candidate(family, name, options)
 
 
+def timm_block_candidates() -> Iterator[Candidate]:
+    """The smallest model with each class of block that holds a DropPath, beyond the families'."""
+    with torch.device('meta'):
+        families = [c.build(c.sides[-1]) for c in timm_candidates() if isinstance(c, Candidate)]
+    seen = {cls for model in families for cls in _block_classes(model)}
+    smallest: dict[type, tuple[int, str]] = {}
+    for name in timm.list_models():
+        model = _on_meta(name)
+        if model is None:
+            continue
+        size = sum(p.numel() for p in model.parameters())
+        for cls in _block_classes(model) - seen:
+            smallest[cls] = min(smallest.get(cls, (size, name)), (size, name))
+    for cls, (_, name) in sorted(smallest.items(), key=lambda item: class_name(item[0])):
+        label = class_name(cls).removeprefix('timm.models.')
+        yield _candidate(label, name, _SMALL_WITH_BLOCK.get(name, {}))
+
+
+def _block_classes(model: nn.Module) -> set[type]:
+    """Classes that define the forward of modules with a DropPath."""
+    return {owner_of_forward(type(module)) for module in model.modules() if drop_path_slots(module)}
+
+
+def _on_meta(name: str) -> nn.Module | None:
+    """A model without memory, or None if it takes no drop path rate."""
+    try:
+        with torch.device('meta'):
+            return timm.create_model(name, drop_path_rate=0.1)
+    except TypeError:  # of a family without drop paths
+        return None
+
+
 def _smallest(names: list[str]) -> str | None:
     """Model with the fewest parameters among those that take ``drop_path_rate``."""
-    sizes = {}
-    for name in names:
-        try:
-            with torch.device('meta'):
-                model = timm.create_model(name, drop_path_rate=0.1)
-        except TypeError:  # of a family without drop paths
-            continue
-        sizes[name] = sum(p.numel() for p in model.parameters())
+    models = {name: _on_meta(name) for name in names}
+    sizes = {n: sum(p.numel() for p in m.parameters()) for n, m in models.items() if m is not None}
     return min(sizes, key=sizes.get, default=None)
 
 
