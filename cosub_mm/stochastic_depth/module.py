@@ -1,10 +1,12 @@
 """The module that stands in for DropPath, and the hooks that lead rows to it."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
+from torch.utils._pytree import tree_map
 
 from .functional import Rows, draw_rows, mask_rows, put_rows, take_rows
 from .pending import PendingResidual, Stream
@@ -47,7 +49,7 @@ class StochasticDepth(nn.Module):
         self.found = False  # automatically, not by the table
         self.original: tuple = ()  # what stood here, if anything; a tuple makes it no submodule
         self.between: tuple[nn.Module, ...] = ()  # modules that return the residual to the block
-        self.copies = 1
+        self.copies = self.stem_copies = 1  # of the batch: see late_copy
         self._rows: Rows | None = None
         self._stream: Stream | None = None
         self._subset = False
@@ -90,6 +92,23 @@ class StochasticDepth(nn.Module):
         if self.copies == 1:
             return None
         return (args[0].repeat(self.copies, *[1] * (args[0].ndim - 1)), *args[1:])
+
+    def fold(self, module: nn.Module, args: tuple) -> tuple | None:
+        """Forward pre-hook of a stem that is given copies: one of each sample is enough."""
+        if self.stem_copies == 1:
+            return None
+        return (args[0][: len(args[0]) // self.stem_copies], *args[1:])
+
+    def unfold(self, module: nn.Module, args: tuple, output: object) -> object:
+        """Forward hook of the same: copy what it returns for each sample."""
+        if self.stem_copies == 1:
+            return None
+        return tree_map(partial(self._copy, len(args[0])), output)
+
+    def _copy(self, rows: int, x: object) -> object:
+        if not isinstance(x, Tensor) or x.ndim == 0 or len(x) != rows:
+            return x
+        return x.repeat(self.stem_copies, *[1] * (x.ndim - 1))
 
     def check(self, module: nn.Module, args: tuple, output: object) -> None:
         """Forward hook of the block: every branch that was begun must have ended."""

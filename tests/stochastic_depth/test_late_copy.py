@@ -1,5 +1,7 @@
 """Copying the batch at the first random branch gives what copying the input gives."""
 
+import copy
+
 import pytest
 import timm
 import torch
@@ -13,8 +15,8 @@ from cosub_mm.stochastic_depth import (
 )
 from tests.stochastic_depth import models
 
-# PiT and XCiT of mmpretrain read their batch size before the blocks.
-LATE = [name for name in models.MODELS if name != 'timm-pit']
+# These read their batch size before the blocks: what is copied is the output of their stem.
+STEM = ('timm-pit', 'mm-xcit')
 
 
 def run(model, x, copies, late):
@@ -23,7 +25,7 @@ def run(model, x, copies, late):
     if late:
         with copy_batch_late(model, x, copies) as batch:
             assert (batch.late, batch.reason) == (True, '')
-            assert batch.inputs is x
+            assert batch.inputs is x or len(batch.inputs) == copies * len(x)
             torch.manual_seed(5)
             out = models.outputs(model, batch.inputs)
     else:
@@ -35,18 +37,53 @@ def run(model, x, copies, late):
 
 
 @pytest.mark.parametrize('implementation', ['mask', 'subset'])
-@pytest.mark.parametrize('name', LATE)
+@pytest.mark.parametrize('name', models.MODELS)
 def test_late_equals_early(name, implementation):
     model, shape = models.build(name)
     apply_stochastic_depth(model, 0.4, implementation=implementation)
     models.only_branches_train(model)
     x = torch.randn(3, *shape, dtype=torch.float64)
     early, late = run(model, x, 3, False), run(model, x, 3, True)
+    with copy_batch_late(model, x, 3) as batch:
+        assert len(batch.inputs) == (9 if name in STEM else 3)
     assert len(early[0]) == 9
     torch.testing.assert_close(late[0], early[0], rtol=1e-12, atol=0)
     for a, b in zip(early, late, strict=True):
         torch.testing.assert_close(b, a, rtol=1e-8, atol=1e-10 * float(early[1].abs().max()))
-    assert all(m.copies == 1 for m in model.modules() if isinstance(m, StochasticDepth))
+    ends = [m for m in model.modules() if isinstance(m, StochasticDepth)]
+    assert all(end.copies == end.stem_copies == 1 for end in ends)
+
+
+@pytest.mark.parametrize('name', ['timm-vit', *STEM])
+def test_the_stem_sees_each_sample_once(name):
+    model, shape = models.build(name)
+    apply_stochastic_depth(model, 0.4)
+    models.only_branches_train(model)
+    rows = []
+    model.patch_embed.register_forward_hook(lambda m, args, out: rows.append(len(args[0])))
+    x = torch.randn(3, *shape, dtype=torch.float64)
+    for _ in range(2):
+        with copy_batch_late(model, x, 2) as batch:
+            rows.clear()
+            model(batch.inputs)
+        assert rows == [3]
+    rows.clear()
+    model(x)
+    assert rows == [3]
+
+
+def test_a_copy_of_a_model_folds_its_stem_once():
+    model, x = _pit(), torch.randn(3, 3, 32, 32)
+    with copy_batch_late(model, x, 2) as batch:
+        assert batch.late
+    twin = copy.deepcopy(model)
+    expected = run(twin, x, 2, False)
+    with copy_batch_late(twin, x, 2) as batch:
+        assert batch.late
+    for a, b in zip(run(twin, x, 2, True), expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+    remove_stochastic_depth(twin)
+    assert not twin.patch_embed._forward_pre_hooks and not twin.patch_embed._forward_hooks
 
 
 def vit(rate=0.5, **kwargs):
@@ -93,7 +130,6 @@ def _pit():
         (lambda: vit(pos_drop_rate=0.1), 'dropout before the first random branch'),
         (ReadsBatchSizeFirst, 'the trial failed with RuntimeError'),
         (CollectsStem, 'other values'),
-        (lambda: _pit(), 'the trial failed with RuntimeError'),
         (lambda: vit(0.0), 'no branch is random now'),
         (lambda: vit().eval(), 'no branch is random now'),
         (lambda: remove_stochastic_depth(m := vit()) or m, 'no branch is random now'),
@@ -109,13 +145,18 @@ def test_a_model_that_does_not_allow_it_says_so_and_gets_the_copies(make, reason
     assert [m.training for m in model.modules()] == modes
 
 
-def test_checkpointed_blocks_copy_at_the_input():
+def test_checkpointed_blocks_copy_behind_the_stem():
     model, x = vit(), torch.randn(3, 3, 32, 32)
     with copy_batch_late(model, x, 2) as batch:
-        assert batch.late
+        assert batch.late and batch.inputs is x
+    expected = run(model, x, 2, False)
     model.set_grad_checkpointing()
     with copy_batch_late(model, x, 2) as batch:
-        assert not batch.late and 'trial failed' in batch.reason
+        assert batch.late and len(batch.inputs) == 6
+    torch.manual_seed(5)
+    with copy_batch_late(model, x, 2) as batch:
+        out = model(batch.inputs)
+    assert torch.equal(out, expected[0])
 
 
 def test_linear_schedule_copies_at_the_first_block_with_a_rate():
