@@ -27,7 +27,7 @@ class StochasticDepth(nn.Module):
         implementation: ``'subset'`` computes the kept rows only, ``'mask'`` all of them, ``'auto'``
             decides by :func:`~cosub_mm.stochastic_depth.rule.choose`.
         scale_by_keep: divide the residual by the keep probability.
-        convolutional: whether the branch convolves over space, which ``'auto'`` asks.
+        convolutional: whether the block convolves over space, which ``'auto'`` asks.
     """
 
     def __init__(

@@ -3,8 +3,8 @@
 A branch is masked
 
 1. if no row of this batch is spared: a gather of all rows would buy nothing;
-2. if it convolves densely over space and runs on a CPU, where convolutions over odd numbers of
-   rows can fall off oneDNN's fast paths.
+2. if it convolves over space, not only depthwise, and runs on a CPU, where convolutions over odd
+   numbers of rows can fall off oneDNN's fast paths.
 
 Everywhere else the kept rows are computed alone. docs/stochastic_depth.md has the measurements.
 """
@@ -43,13 +43,15 @@ def explain(end: 'StochasticDepth', start: str | None) -> tuple[str, str]:
     if end.implementation != 'auto':
         return end.implementation, 'asked for'
     if end.convolutional:
-        return 'auto', 'dense convolutions: mask on CPU, subset elsewhere'
+        return 'auto', 'convolutions: mask on CPU, subset elsewhere'
     return 'subset', 'less work; mask where a batch spares no row'
 
 
 def is_convolutional(block: nn.Module) -> bool:
-    """Whether a block convolves densely over space."""
+    """Whether a block convolves over space, other than depthwise."""
     return any(
-        isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1 and module.groups == 1
+        isinstance(module, nn.Conv2d)
+        and max(module.kernel_size) > 1
+        and module.groups < module.in_channels
         for module in block.modules()
     )

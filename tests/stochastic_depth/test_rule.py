@@ -24,13 +24,14 @@ def test_the_rule(implementation, convolutional, computed, expected):
     assert choose(end, torch.empty(8, 2), computed) == expected
 
 
-def test_dense_convolutions_run_on_fewer_rows_off_the_cpu():
+def test_convolutions_run_on_fewer_rows_off_the_cpu():
     end = StochasticDepth(0.2, 'auto', convolutional=True)
     assert choose(end, torch.empty(8, 2, device='meta'), 4) == 'subset'
 
 
-def test_depthwise_and_patch_convolutions_are_not_dense():
+def test_depthwise_and_pointwise_convolutions_do_not_count():
     assert is_convolutional(nn.Sequential(nn.Conv2d(4, 4, 3)))
+    assert is_convolutional(nn.Sequential(nn.Conv2d(4, 4, 3, groups=2)))
     assert not is_convolutional(nn.Sequential(nn.Conv2d(4, 4, 7, groups=4), nn.Conv2d(4, 8, 1)))
 
 

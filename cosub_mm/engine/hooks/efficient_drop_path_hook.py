@@ -82,6 +82,11 @@ class EfficientDropPathHook(Hook):
             return
         batch_size = self._rows(runner)
         runner.logger.info(f'{type(target).__name__}: {present.table(batch_size)}')
+        if drop_rate is None and not any(branch.rate for branch in present.blocks):
+            runner.logger.warning(
+                'EfficientDropPathHook: the drop rate of every block is 0, so nothing is dropped. '
+                'Give the hook a drop_rate, or the backbone a drop_path_rate.'
+            )
 
     def before_train(self, runner) -> None:
         """Check the warm-up, and let processes that share one seed draw rows of their own."""

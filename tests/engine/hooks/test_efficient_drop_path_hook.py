@@ -90,6 +90,13 @@ def test_stochastic_depth_that_is_there_stays(tmp_path):
     assert {(b.rate, b.implementation) for b in report.blocks} == {(0.3, 'subset')}
 
 
+@pytest.mark.parametrize(('rate', 'warned'), [(None, True), (0.0, False)])
+def test_a_model_that_drops_nothing_is_told_of(tmp_path, rate, warned):
+    tmp_path = tmp_path / f'rate_{rate}'
+    _, _, log = train(tmp_path, dict(type='EfficientDropPathHook', drop_rate=rate), epochs=1)
+    assert ('the drop rate of every block is 0' in log) == warned
+
+
 def test_it_is_known_in_both_registries_by_its_bare_name():
     assert HOOKS.get('EfficientDropPathHook') is EfficientDropPathHook
     assert mmpretrain.registry.HOOKS.get('EfficientDropPathHook') is EfficientDropPathHook
