@@ -6,10 +6,31 @@ needs ``cosub_mm.stochastic_depth`` never pays for the rest.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 
+import mmpretrain.registry
 from mmengine.registry import Registry
 
-__all__ = ['register_lazily']
+__all__ = ['register_everything', 'register_lazily']
+
+
+def register_everything() -> None:
+    """Make all classes of the package known, and its models to ``mmpretrain.get_model``."""
+    from . import engine  # noqa: F401  (registers hooks and optimizer constructors)
+    from .model_hub import register_models
+
+    ours = mmpretrain.registry
+    register_lazily(ours.MODELS, 'cosub_mm.models')
+    for registry in (ours.DATASETS, ours.TRANSFORMS, ours.DATA_SAMPLERS):
+        register_lazily(registry, 'cosub_mm.datasets')
+    for registry in (ours.METRICS, ours.EVALUATORS):
+        register_lazily(registry, 'cosub_mm.evaluation')
+    if find_spec('mmseg') is not None:  # optional for people who only classify
+        import mmseg.registry
+
+        register_lazily(mmseg.registry.MODELS, 'cosub_mm.models.segmentors')
+        register_lazily(mmseg.registry.DATASETS, 'cosub_mm.datasets')
+    register_models()
 
 
 def register_lazily(registry: Registry, module: str) -> None:
