@@ -122,7 +122,10 @@ def _place_after(
     rate: float,
     implementation: str,
 ) -> StochasticDepth:
-    """A new end behind the module ``last``: a hook of that module calls it."""
+    """The end behind the module ``last``, which a hook of that module calls."""
+    present = getattr(*place, None)
+    if isinstance(present, StochasticDepth):
+        return present
     end = StochasticDepth(rate, implementation, True, is_convolutional(block))
     end.path, end.between = path, (last,)
     last.register_forward_hook(end.finish)

@@ -64,6 +64,11 @@ class StochasticDepth(nn.Module):
         """Whether a forward pass now would drop rows."""
         return self.training and self.drop_prob > 0
 
+    @property
+    def device(self) -> torch.device:
+        """Where the block is."""
+        return self._compiled_counts.device
+
     def begin(self, module: nn.Module, args: tuple) -> tuple | None:
         """Forward pre-hook of the branch's first module: draw the rows, hand on the kept ones."""
         if not self.active:
@@ -154,9 +159,9 @@ class StochasticDepth(nn.Module):
             self._compiled_counts[1:2].add_(self._rows.kept + coin)
 
     def _apply(self, fn: Callable, recurse: bool = True) -> 'StochasticDepth':
-        """Take the counts along when the model moves to another device."""
+        """Take the counts along when the model moves to another device, and begin anew."""
         super()._apply(fn, recurse)
-        self._compiled_counts = fn(self._compiled_counts)
+        self._compiled_counts = fn(self._compiled_counts).zero_()
         return self
 
     def _take_plan(self, x: Tensor) -> tuple[Rows, Stream | None]:

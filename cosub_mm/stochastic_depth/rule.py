@@ -37,13 +37,13 @@ def choose(end: 'StochasticDepth', x: Tensor, computed: int) -> str:
 
 
 def explain(end: 'StochasticDepth', start: str | None) -> tuple[str, str]:
-    """Implementation of one branch, and the reason, for the report."""
+    """Implementation of one branch on the device where it is now, and the reason."""
     if start is None:
         return 'mask', 'cannot run on fewer rows: other rows join, or it reads the batch size'
     if end.implementation != 'auto':
         return end.implementation, 'asked for'
-    if end.convolutional:
-        return 'auto', 'convolutions: mask on CPU, subset elsewhere'
+    if end.convolutional and end.device.type == 'cpu':
+        return 'mask', 'convolutions on a CPU; elsewhere subset'
     return 'subset', 'less work; mask where a batch spares no row'
 
 

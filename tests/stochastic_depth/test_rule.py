@@ -1,11 +1,13 @@
 """What implementation='auto' does."""
 
+import copy
+
 import pytest
 import timm
 import torch
 from torch import nn
 
-from cosub_mm.stochastic_depth import StochasticDepth, apply_stochastic_depth
+from cosub_mm.stochastic_depth import StochasticDepth, apply_stochastic_depth, describe
 from cosub_mm.stochastic_depth.rule import choose, is_convolutional
 
 
@@ -39,7 +41,13 @@ def test_depthwise_and_pointwise_convolutions_do_not_count():
 def test_auto_in_a_model(name, rows):
     model = timm.create_model(name, img_size=32) if 'vit' in name else timm.create_model(name)
     report = apply_stochastic_depth(model, 0.5)
-    assert report.blocks[0].implementation == ('subset' if 'vit' in name else 'auto')
+    first = report.blocks[0]
+    assert first.implementation == ('subset' if 'vit' in name else 'mask')
+    assert first.computed_rows(8) == rows
+    if 'resnet' in name:
+        assert 'convolutions on a CPU' in first.reason
+        elsewhere = copy.deepcopy(model).to('meta')
+        assert describe(elsewhere).blocks[0].implementation == 'subset'
     seen = []
     first = model.blocks[0].attn if 'vit' in name else model.layer1[0].conv2
     first.register_forward_pre_hook(lambda m, args: seen.append(len(args[0])))
