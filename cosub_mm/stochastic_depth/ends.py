@@ -17,7 +17,10 @@ class MethodStart:
 
     def __call__(self, *args, **kwargs):
         args = self.end.begin(self.owner, args) or args
-        return getattr(type(self.owner), self.name)(self.owner, *args, **kwargs)
+        try:
+            return getattr(type(self.owner), self.name)(self.owner, *args, **kwargs)
+        finally:
+            self.end.begun()
 
 
 def is_drop_path(module: nn.Module | None) -> bool:
@@ -93,6 +96,8 @@ def attach(
     end.starts.append(branch.start)
     if isinstance(start, nn.Module):
         start.register_forward_pre_hook(end.begin)
+        if start not in end.between:
+            start.register_forward_hook(end.begun, always_call=True)
     elif start is not None:
         owner, name = parent_of(block, branch.start)
         setattr(owner, name, MethodStart(owner, name, end))
@@ -168,6 +173,7 @@ def detach_all(model: nn.Module) -> None:
         for hooks in (module._forward_pre_hooks, module._forward_hooks):
             for key in [key for key, hook in hooks.items() if _is_ours(hook)]:
                 del hooks[key]
+                module._forward_hooks_always_called.pop(key, None)
         for name in [k for k, v in vars(module).items() if isinstance(v, MethodStart)]:
             delattr(module, name)
         for name, child in list(module._modules.items()):

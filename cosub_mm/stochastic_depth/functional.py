@@ -17,6 +17,7 @@ __all__ = [
     'Rows',
     'add_rows',
     'draw_rows',
+    'gather_rows',
     'kept_count',
     'mask_rows',
     'put_rows',
@@ -172,7 +173,8 @@ def _empty(x: Tensor, batch: int) -> Tensor:
     return x.new_empty_strided(shape, (channels * height * width, 1, width * channels, channels))
 
 
-def _gather(x: Tensor, index: Tensor) -> Tensor:
+def gather_rows(x: Tensor, index: Tensor) -> Tensor:
+    """Rows of x, (B, ...) -> (computed, ...), in its memory format; without gradient."""
     if not _is_channels_last(x):
         return x.index_select(0, index)
     out = _empty(x, len(index))  # index_select itself would return the default format
@@ -196,7 +198,7 @@ class _Take(torch.autograd.Function):
         ctx.save_for_backward(index)
         ctx.arguments = kept, scale, len(x)
         ctx.set_materialize_grads(False)
-        rows = _gather(x, index)
+        rows = gather_rows(x, index)
         if scale != 1:
             rows.mul_(scale)
         if kept < len(index):

@@ -5,11 +5,13 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.module import _has_any_global_hook
 from torch.utils._pytree import tree_map
 
 from .functional import Rows, draw_rows, mask_rows, put_rows, take_rows
 from .pending import PendingResidual, Stream
+from .regather import regather_for_backward
 from .rule import choose
 
 __all__ = ['StochasticDepth']
@@ -52,6 +54,7 @@ class StochasticDepth(nn.Module):
         self.copies = self.stem_copies = 1  # of the batch: see late_copy
         self._rows: Rows | None = None
         self._stream: Stream | None = None
+        self._saving: saved_tensors_hooks | None = None
         self._subset = False
         self._seen = 0
         self._kept = 0
@@ -86,7 +89,17 @@ class StochasticDepth(nn.Module):
         taken, joint = take_rows(x, self._rows)
         if self._may_wait():
             self._stream = Stream(x, joint)
+        if module not in self.between:
+            self._saving = regather_for_backward(x, taken, self._rows.index)
+        if self._saving is not None:
+            self._saving.__enter__()
         return (taken, *args[1:])
+
+    def begun(self, *_) -> None:
+        """Forward hook of the same module, also called when it fails."""
+        if self._saving is not None:
+            self._saving.__exit__(None, None, None)
+            self._saving = None
 
     def reset(self, module: nn.Module, args: tuple) -> tuple | None:
         """Forward pre-hook of the block: forget what an interrupted forward has left.

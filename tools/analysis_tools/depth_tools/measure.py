@@ -1,11 +1,14 @@
 """Step time, bytes saved for backward and peak memory of a training step."""
 
+import gc
 import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +23,8 @@ __all__ = [
     'saved_bytes',
     'spread',
 ]
+
+_T = TypeVar('_T')
 
 
 @dataclass
@@ -91,29 +96,20 @@ def interleave(
 
 
 def saved_bytes(step: Step) -> int:
-    """Bytes of the distinct storages that autograd keeps for backward, without parameters.
+    """Bytes that a forward pass allocates and leaves behind for backward, beside its loss.
 
-    Exact at any load of the machine. Under autocast, cast copies of weights count.
+    The images and the parameters were there before and do not count; under autocast, what is kept
+    of cast weights does. Exact at any load of the machine.
     """
-    parameters = {p.untyped_storage().data_ptr() for p in step.parameters}
-    storages: dict[int, torch.UntypedStorage] = {}  # held, so that no address comes twice
-
-    # Nothing is handed to the graph: a node that keeps its own output would never be freed.
-    def pack(x: Tensor) -> None:
-        storage = x.untyped_storage()
-        if storage.data_ptr() not in parameters:
-            storages[storage.data_ptr()] = storage
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda nothing: nothing):
-        step.forward()
-    return sum(storage.nbytes() for storage in storages.values())
+    changes, loss = _allocations(step.forward, step.device)
+    return sum(changes) - loss.untyped_storage().nbytes()
 
 
 def peak_bytes(step: Step) -> int:
     """Largest memory of one step beyond what is there before it.
 
-    On CUDA the allocator counts. On CPU the profiler's record of every allocation of torch's
-    allocator is summed in order; what libraries such as oneDNN allocate themselves is not in it.
+    On CUDA the allocator counts. On CPU the record of every allocation of torch's allocator is
+    summed in order; what libraries such as oneDNN allocate themselves is not in it.
     """
     if step.device.type == 'cuda':
         torch.cuda.synchronize(step.device)
@@ -121,16 +117,27 @@ def peak_bytes(step: Step) -> int:
         torch.cuda.reset_peak_memory_stats(step.device)
         step()
         return torch.cuda.max_memory_allocated(step.device) - before
+    return max(accumulate(_allocations(step, step.device)[0]), default=0)
+
+
+def _allocations(call: Callable[[], _T], device: torch.device) -> tuple[list[int], _T]:
+    """Bytes that ``call`` allocates and, negative, frees, in order; on CUDA the sum of them.
+
+    Returns:
+        They, and what ``call`` returns.
+    """
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        result = call()
+        return [torch.cuda.memory_allocated(device) - before], result
+    gc.collect()  # what is freed now is not freed in between
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
     ) as profile:
-        step()
+        result = call()
     changes = [e for e in profile.profiler.kineto_results.events() if e.name() == '[memory]']
-    live = peak = 0
-    for change in sorted(changes, key=lambda e: e.start_ns()):
-        live += change.nbytes()
-        peak = max(peak, live)
-    return peak
+    return [change.nbytes() for change in sorted(changes, key=lambda e: e.start_ns())], result
 
 
 def median(values: list[float]) -> float:
