@@ -21,7 +21,7 @@ class Row:
     Attributes:
         rate: drop rate asked for.
         variant: key of ``VARIANTS``.
-        kept: computed rows over all rows, in the step whose bytes were counted.
+        kept: kept rows over all rows, in the step whose bytes were counted.
         seconds: median of forward and of backward.
         time_ratio: median over rounds of step time over masking's.
         time_spread: half the range between the quartiles of those ratios.
@@ -105,7 +105,7 @@ def compare_at_rate(
 def table(rows: list[Row]) -> str:
     """The rows as markdown."""
     lines = [
-        '| rate | variant | rows computed | forward s | backward s | step / masking | spread | '
+        '| rate | variant | rows kept | forward s | backward s | step / masking | spread | '
         'saved MiB | saved / masking | peak MiB | peak / masking |',
         '|---|---|---|---|---|---|---|---|---|---|---|',
     ]

@@ -64,11 +64,15 @@ def make_variant(model: nn.Module, variant: str, rate: float, compiled: bool = F
 
 
 def kept_share(model: nn.Module, variant: str, rate: float, batch: int) -> float:
-    """Rows computed over all rows in the steps since the last call, mean over branches."""
+    """Rows kept over all rows in the steps since the last call, mean over branches.
+
+    Of masking, which draws each row alone, the expected share.
+    """
     if variant in ('ours', 'subset'):
         return 1 - realised_drop_rate(getattr(model, '_orig_mod', model), reset=True)
-    counts = {'index_add': round(batch * (1 - rate)), 'dinov2': max(int(batch * (1 - rate)), 1)}
-    return counts.get(variant, batch) / batch
+    expected = batch * (1 - rate)
+    counts = {'none': batch, 'index_add': round(expected), 'dinov2': max(int(expected), 1)}
+    return counts.get(variant, expected) / batch
 
 
 def input_shape(model: nn.Module, side: int | None) -> tuple[int, int, int]:
