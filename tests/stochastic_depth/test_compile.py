@@ -114,9 +114,16 @@ def test_counts_move_with_the_model():
     assert again.blocks[0].drop_path1._compiled_counts.device.type == 'meta'
 
 
-def test_module_compile_copies_the_batch_late():
+def pit():
+    model = timm.create_model('pit_ti_224', img_size=32, depth=(1, 1, 1))
+    apply_stochastic_depth(model, 0.25)
+    return model.train()
+
+
+@pytest.mark.parametrize('make', [vit, pit])  # at the first block, behind the stem
+def test_module_compile_copies_the_batch_late(make):
     graphs = []
-    model, x = vit(), torch.randn(4, 3, 32, 32)
+    model, x = make(), torch.randn(4, 3, 32, 32)
     model.compile(backend=counting(graphs), fullgraph=True)
     for _ in range(3):
         with copy_batch_late(model, x, 2) as batch:
