@@ -54,6 +54,7 @@ _MM_VIT = (Branch('ln1', 'attn.out_drop'), Branch('ln2', 'ffn.dropout_layer'))
 _MM_SWIN = (Branch('norm1', 'attn.drop'), Branch('norm2', 'ffn.dropout_layer'))
 _MM_TWICE = (Branch('norm1', 'drop_path'), Branch('norm2', 'drop_path', ('ffn.dropout_layer',)))
 _MM_THRICE = (Branch('norm1', 'drop_path', ('attn.out_drop',)), _MM_TWICE[1])
+_MMSEG_VIT = (Branch('ln1', 'attn.dropout_layer'), Branch('ln2', 'ffn.dropout_layer'))
 _MM_NEVER = (Branch('conv1', 'norm3', ('drop_path',), after=True),)
 
 _TIMM = {
@@ -155,6 +156,8 @@ BLOCKS: dict[str, tuple[Branch, ...]] = {
     **{f'timm.models.{name}': branches for name, branches in {**_TIMM, **_TIMM_OTHERS}.items()},
     **{f'mmpretrain.models.backbones.{name}': branches for name, branches in _MMPRETRAIN.items()},
     'mmseg.models.backbones.swin.SwinBlock': _MM_SWIN,
+    # Drops its MLP only; the attention takes no rate.
+    'mmseg.models.backbones.vit.TransformerEncoderLayer': _MMSEG_VIT,
     'mmseg.models.backbones.twins.GSAEncoderLayer': (
         Branch('norm1', 'drop_path', ('attn.dropout_layer',)),
         _MM_TWICE[1],

@@ -1,6 +1,7 @@
 """Find residual branches of blocks that the table does not name, and prove them."""
 
 import itertools
+from collections.abc import Set
 from typing import Any, NamedTuple
 
 import torch
@@ -47,22 +48,35 @@ def unnamed_places(model: nn.Module, named: list[tuple[nn.Module, tuple]]) -> li
             for path in (branch.end, *branch.inert):
                 parent, attribute = parent_of(block, path)
                 claimed.add((id(parent), attribute))
+    elsewhere = {
+        (type(module), name)
+        for module in model.modules()
+        for name, child in module.named_children()
+        if is_drop_path(child) and not isinstance(module, nn.Sequential)
+    }
     return [
         Place(f'{name}.{attribute}'.lstrip('.'), module, attribute)
         for name, module in model.named_modules()
-        for attribute in drop_path_slots(module)
+        for attribute in drop_path_slots(module, elsewhere)
         if (id(module), attribute) not in claimed
     ]
 
 
-def drop_path_slots(module: nn.Module) -> list[str]:
-    """Attributes of ``module`` that hold a DropPath, or what stands in its place at a rate of 0."""
+def drop_path_slots(module: nn.Module, elsewhere: Set[tuple[type, str]] = frozenset()) -> list[str]:
+    """Attributes of ``module`` that hold a DropPath, or what stands in its place at a rate of 0.
+
+    That is an Identity or None whose name says so, or in whose place another module of the same
+    class holds a DropPath: these are ``elsewhere``, as (class, attribute).
+    """
     slots = {**{k: v for k, v in vars(module).items() if v is None}, **module._modules}
     return [
         name
         for name, child in slots.items()
         if is_drop_path(child)
-        or ('drop_path' in name and (child is None or type(child) is nn.Identity))
+        or (
+            (child is None or type(child) is nn.Identity)
+            and ('drop_path' in name or (type(module), name) in elsewhere)
+        )
     ]
 
 

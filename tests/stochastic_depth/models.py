@@ -1,4 +1,4 @@
-"""Small models of the paper's architectures, in timm and in mmpretrain, for float64 tests."""
+"""Small models of the paper's architectures, in timm, mmpretrain and mmseg, for float64 tests."""
 
 import timm
 import torch
@@ -18,6 +18,7 @@ from mmpretrain.models import (
 )
 from mmpretrain.models.backbones.swin_transformer_v2 import SwinTransformerV2
 from mmpretrain.models.backbones.twins import GSAEncoderLayer, LSAEncoderLayer
+from mmseg.models.backbones import VisionTransformer as MMSegViT
 from torch import nn
 
 from cosub_mm.stochastic_depth import StochasticDepth
@@ -113,6 +114,10 @@ MODELS = {
     'mm-resnet18': (lambda: ResNet(18, base_channels=8, stem_channels=8), IMAGE),
     'mm-resnet50': (lambda: ResNet(50, base_channels=32, stem_channels=8), IMAGE),
     'mm-regnet': (lambda: RegNet('regnetx_400mf'), IMAGE),
+    'mmseg-vit': (
+        lambda: MMSegViT(64, embed_dims=32, num_layers=2, num_heads=2, out_indices=(0, 1)),
+        IMAGE,
+    ),
 }
 
 

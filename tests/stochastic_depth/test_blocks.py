@@ -6,6 +6,7 @@ from mmpretrain.models import RevVisionTransformer, SEResNet
 
 from cosub_mm.stochastic_depth import StochasticDepth, UnknownBlockError, apply_stochastic_depth
 from cosub_mm.stochastic_depth import remove_stochastic_depth as remove
+from cosub_mm.stochastic_depth.ends import is_drop_path
 from tests.stochastic_depth import models
 
 
@@ -67,7 +68,14 @@ def test_rate_zero_in_training_and_removal_are_bit_identical(case):
 
 
 def test_every_place_of_drop_path_gets_the_rate():
-    expected = {'timm-vit': 4, 'timm-cait': 8, 'timm-xcit': 10, 'timm-swin': 10, 'mm-xcit': 10}
+    expected = {
+        'timm-vit': 4,
+        'timm-cait': 8,
+        'timm-xcit': 10,
+        'timm-swin': 10,
+        'mm-xcit': 10,
+        'mmseg-vit': 4,
+    }
     for name, branches in expected.items():
         report = apply_stochastic_depth(models.build(name)[0], 0.3)
         assert [branch.rate for branch in report.blocks] == [0.3] * branches
@@ -100,6 +108,20 @@ def test_swin_v2_drops_behind_the_norm():
     assert torch.equal(block(x, (16, 16)) != x, torch.ones(x.shape, dtype=torch.bool))
     apply_stochastic_depth(block, 1 - 1e-12, implementation='subset')
     assert torch.equal(block(x, (16, 16)), x)
+
+
+def test_mmseg_vit_drops_its_attention_too():
+    """mmseg itself gives the rate to the MLP alone."""
+    model = models.MMSegViT(64, embed_dims=32, num_layers=2, num_heads=2, drop_path_rate=0.3)
+    own = {name for name, module in model.named_modules() if is_drop_path(module)}
+    assert own == {'layers.1.ffn.dropout_layer'}
+    report = apply_stochastic_depth(model)
+    assert [b.rate for b in report.blocks] == pytest.approx([0, 0, 0, 0.3])
+    report = apply_stochastic_depth(model, 0.2)
+    assert [(b.end, b.rate) for b in report.blocks[2:]] == [
+        ('attn.dropout_layer', 0.2),
+        ('ffn.dropout_layer', 0.2),
+    ]
 
 
 def test_refused_blocks_say_why():

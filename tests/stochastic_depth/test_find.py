@@ -167,6 +167,35 @@ def test_a_branch_that_regroups_rows_fails_loudly():
         BLOCKS.pop(class_name(KeepsBatchSize))
 
 
+class Mlp(nn.Module):
+    """As mmcv's FFN: the name of its DropPath does not say what it is."""
+
+    def __init__(self, rate):
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+        self.last = DropPath(rate) if rate else nn.Identity()
+
+    def forward(self, x):
+        return self.last(self.layer(x))
+
+
+def test_a_block_of_rate_0_is_found_by_its_like():
+    model = Net(Block(), Block(), Block())
+    for block, rate in zip(model.blocks, (0, 0.1, 0.2)):
+        block.mlp = Mlp(rate)
+    report = apply_stochastic_depth(model, 0.4, example_input=EXAMPLE)
+    assert [(b.block, b.end, b.rate) for b in report.blocks] == [
+        (f'blocks.{i}', end, 0.4) for i in range(3) for end in ('drop_path', 'mlp.last')
+    ]
+
+
+def test_an_identity_in_a_sequential_is_no_drop_path():
+    model = Net(Block(), Block())
+    model.blocks[0].mix = nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Identity())
+    report = apply_stochastic_depth(model, 0.4, example_input=EXAMPLE)  # mlp.2 is a DropPath
+    assert {b.end for b in report.blocks} == {'drop_path', 'mlp.2'} and not report.skipped
+
+
 def test_a_found_block_under_two_names():
     block = Block()
     with pytest.raises(ValueError, match=r"'blocks.0' and 'blocks.1' are the same block"):

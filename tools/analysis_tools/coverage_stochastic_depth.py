@@ -1,4 +1,4 @@
-"""Try stochastic depth on every family and block of timm and every backbone of mmpretrain."""
+"""Try stochastic depth on all families and blocks of timm, and on mmpretrain and mmseg."""
 
 import argparse
 import sys
@@ -6,10 +6,11 @@ import warnings
 from pathlib import Path
 
 import mmpretrain
+import mmseg
 import timm
 import torch
 from depth_tools.coverage import coverage_table, explain_equality, judge_all, read_tables
-from depth_tools.mmpretrain_models import mmpretrain_candidates
+from depth_tools.mm_models import mmpretrain_candidates, mmseg_candidates
 from depth_tools.timm_models import timm_block_candidates, timm_candidates
 
 import cosub_mm  # noqa: F401  registers CosubViT
@@ -18,6 +19,7 @@ SOURCES = {
     'timm': timm_candidates,
     'timm-blocks': timm_block_candidates,
     'mmpretrain': mmpretrain_candidates,
+    'mmseg': mmseg_candidates,
 }
 DOCUMENT = Path(__file__).parents[2] / 'docs/stochastic_depth_coverage.md'
 
@@ -59,6 +61,7 @@ def main() -> int:
         'timm': timm.__version__,
         'timm-blocks': timm.__version__,
         'mmpretrain': mmpretrain.__version__,
+        'mmseg': mmseg.__version__,
     }
     sections = [coverage_table(f'{name} {versions[name]}', part) for name, part in verdicts.items()]
     if partial and not args.update:
@@ -85,7 +88,7 @@ def _head() -> str:
         'Made by `python tools/analysis_tools/coverage_stochastic_depth.py` '
         f'(torch {torch.__version__}): one small model for each family of timm, for each further '
         f'class of block with a DropPath that any of its models has, and for each backbone of '
-        f'mmpretrain.\n\n{explain_equality()}'
+        f'mmpretrain and of mmseg.\n\n{explain_equality()}'
     )
 
 

@@ -1,9 +1,10 @@
-"""One small model of every backbone of mmpretrain."""
+"""One small model of every backbone of mmpretrain, and of those of mmseg that drop paths."""
 
 import inspect
 from collections.abc import Iterator
 
 import mmpretrain.models.backbones as mmpretrain_backbones
+import mmseg.models.backbones as mmseg_backbones
 import torch
 from mmengine.registry import DefaultScope
 from mmpretrain.models.utils import SparseHelper
@@ -12,7 +13,7 @@ from torch import nn
 
 from .timm_models import BATCH, Candidate
 
-__all__ = ['mmpretrain_candidates']
+__all__ = ['mmpretrain_candidates', 'mmseg_candidates']
 
 _VIT = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
 _SMALL: dict[str, dict] = {
@@ -94,23 +95,55 @@ _SMALL: dict[str, dict] = {
 }
 
 
+_TWINS = dict(
+    embed_dims=[16, 32, 32, 64],
+    num_heads=[1, 2, 2, 4],
+    mlp_ratios=[4] * 4,
+    sr_ratios=[8, 4, 2, 1],
+    qkv_bias=True,
+)
+_LAYERS = dict(img_size=64, embed_dims=32, num_layers=3, num_heads=2, out_indices=(2,))
+_SMALL_MMSEG: dict[str, dict] = {
+    'BEiT': _LAYERS,
+    'MAE': _LAYERS,
+    'MSCAN': dict(depths=[1] * 4, norm_cfg=dict(type='BN')),
+    'MixVisionTransformer': dict(embed_dims=16, num_heads=[1, 2, 2, 4], num_layers=[2, 1, 1, 1]),
+    'PCPVT': dict(depths=[2, 1, 1, 1], **_TWINS),
+    'SVT': dict(depths=[2] * 4, windiow_sizes=[4, 4, 4, 2], norm_after_stage=True, **_TWINS),
+    'SwinTransformer': dict(pretrain_img_size=64, embed_dims=24, depths=(2, 1, 1, 1)),
+    'VisionTransformer': _LAYERS,
+}
+
+
 def mmpretrain_candidates() -> Iterator[Candidate | str]:
     """A candidate for each registered backbone, or its name where it takes no drop path rate."""
     classes = {name: MODELS.get(name) for name in (*mmpretrain_backbones.__all__, 'CosubViT')}
+    return _candidates(classes, _SMALL, 'mmpretrain')
+
+
+def mmseg_candidates() -> Iterator[Candidate | str]:
+    """The same of mmseg."""
+    classes = {name: getattr(mmseg_backbones, name) for name in mmseg_backbones.__all__}
+    return _candidates(classes, _SMALL_MMSEG, 'mmseg')
+
+
+def _candidates(
+    classes: dict[str, type[nn.Module] | None], small: dict[str, dict], scope: str
+) -> Iterator[Candidate | str]:
     for name, cls in sorted(classes.items()):
         if cls is not None:
             option = _drop_path_option(cls)
-            yield name if option is None else _candidate(cls, option, _SMALL.get(name, {}))
+            yield name if option is None else _candidate(cls, option, small.get(name, {}), scope)
 
 
-def _candidate(cls: type[nn.Module], option: str, options: dict) -> Candidate:
+def _candidate(cls: type[nn.Module], option: str, options: dict, scope: str) -> Candidate:
     def build(side: int) -> nn.Module:
         # Sparse backbones read which patches are there from this variable.
         generator = torch.Generator().manual_seed(0)
         SparseHelper._cur_active = (
             torch.rand(BATCH, 1, side // 32, side // 32, generator=generator) < 0.7
         )
-        with DefaultScope.overwrite_default_scope('mmpretrain'):  # as in a run
+        with DefaultScope.overwrite_default_scope(scope):  # as in a run
             return cls(**options, **{option: 0.1})
 
     side = options.get('img_size', 64)
