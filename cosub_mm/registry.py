@@ -8,8 +8,8 @@ needs ``cosub_mm.stochastic_depth`` never pays for the rest.
 from importlib import import_module
 from importlib.util import find_spec
 
-import mmpretrain.registry
 from mmengine.registry import Registry
+from mmpretrain import registry as registries
 
 __all__ = ['register_everything', 'register_lazily']
 
@@ -19,17 +19,16 @@ def register_everything() -> None:
     from . import engine  # noqa: F401  (registers hooks and optimizer constructors)
     from .model_hub import register_models
 
-    ours = mmpretrain.registry
-    register_lazily(ours.MODELS, 'cosub_mm.models')
-    for registry in (ours.DATASETS, ours.TRANSFORMS, ours.DATA_SAMPLERS):
+    register_lazily(registries.MODELS, 'cosub_mm.models')
+    for registry in (registries.DATASETS, registries.TRANSFORMS, registries.DATA_SAMPLERS):
         register_lazily(registry, 'cosub_mm.datasets')
-    for registry in (ours.METRICS, ours.EVALUATORS):
+    for registry in (registries.METRICS, registries.EVALUATORS):
         register_lazily(registry, 'cosub_mm.evaluation')
     if find_spec('mmseg') is not None:  # optional for people who only classify
-        import mmseg.registry
+        from mmseg.registry import DATASETS, MODELS
 
-        register_lazily(mmseg.registry.MODELS, 'cosub_mm.models.segmentors')
-        register_lazily(mmseg.registry.DATASETS, 'cosub_mm.datasets')
+        register_lazily(MODELS, 'cosub_mm.models.segmentors')
+        register_lazily(DATASETS, 'cosub_mm.datasets')
     register_models()
 
 

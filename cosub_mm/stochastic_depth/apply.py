@@ -186,10 +186,10 @@ def _leave_out_without_shortcut(blocks: dict[str, tuple]) -> dict[str, str]:
     skipped = {}
     for name, (block, branches, found) in list(blocks.items()):
         kept = tuple(branch for branch in branches if has_shortcut(block, branch))
-        for branch in set(branches).difference(kept):
-            skipped[f'{name}.{branch.end}'] = (
-                f'the block has no shortcut ({branch.shortcut} is None)'
-            )
+        for branch in branches:
+            if branch not in kept:
+                reason = f'the block has no shortcut ({branch.shortcut} is None)'
+                skipped[f'{name}.{branch.end}'] = reason
         if kept:
             blocks[name] = (block, kept, found)
         else:

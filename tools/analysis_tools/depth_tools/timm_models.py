@@ -109,7 +109,7 @@ class Candidate(NamedTuple):
     """A model to try.
 
     Attributes:
-        family: module of timm, class of block there, or backbone class of mmpretrain.
+        family: module of timm, class of block there, or backbone class of mmpretrain or mmseg.
         model: its name there.
         build: makes it with random weights and drop paths, float32.
         sides: heights and widths of a square input, smallest first, of which one fits.
