@@ -9,10 +9,11 @@ WORKERS ?= 2
 SOURCES := setup.py requirements/runtime.txt requirements/demo.txt requirements/tests.txt requirements/constraints.txt
 STAMP := $(VENV)/.ready-$(shell { cat $(SOURCES); $(PYTHON) -c 'import sys; print(sys.version)'; } | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo test check format docs clean
+.PHONY: help setup demo test packaging check format docs clean
 help:
 	@echo 'make demo    run the main job on real data: pre-training, fine-tuning, segmentation'
 	@echo 'make test    run all tests'
+	@echo 'make packaging  build wheel and sdist, install them, run what they bring'
 	@echo 'make check   ruff: lint and format'
 	@echo 'make docs    write the tables in configs/README.md and docs/ anew (some minutes)'
 	@echo 'make clean   remove what building and testing left; the environment stays'
@@ -23,8 +24,8 @@ setup: $(STAMP)
 # The stamp is written last: an environment without it, from a set-up that failed or was interrupted,
 # is never trusted and made anew.
 $(STAMP): $(SOURCES)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-		{ echo 'error: $(PYTHON) is older than Python 3.10; choose another one by PYTHON=...'; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'error: $(PYTHON) is older than Python 3.11, which the tested versions need; choose another one by PYTHON=...'; exit 2; }
 	@echo 'Setting up $(VENV); this takes a few minutes and about 6 GB, mostly torch.'
 	@test ! -e $(VENV) || test -f $(VENV)/pyvenv.cfg || \
 		{ echo 'error: $(VENV) is no virtual environment; move it, or choose another by VENV=...'; exit 2; }
@@ -40,6 +41,10 @@ demo: setup
 
 test: setup
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist worksteal -q
+
+# Builds wheel and source distribution and installs each where this checkout is out of sight.
+packaging: setup
+	$(RUN) -m pytest -q -m packaging tests/packaging
 
 check: setup
 	$(RUN) -m ruff check .

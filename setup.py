@@ -9,6 +9,16 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 VERSION = {}
 exec((ROOT / 'cosub_mm' / 'version.py').read_text(), VERSION)
+# Each is a function of cosub_mm/commands.py; importing it would need what is to be installed.
+COMMANDS = (
+    'train',
+    'test',
+    'verify_dataset',
+    'prepare_imagenet21k',
+    'convert',
+    'publish',
+    'export_onnx',
+)
 
 
 def requirements(name: str) -> list[str]:
@@ -47,10 +57,30 @@ setup(
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    python_requires='>=3.10',
+    license_files=['LICENSE'],
+    keywords='stochastic depth, drop path, co-training, vision backbones, OpenMMLab, timm',
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Science/Research',
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: Python :: 3 :: Only',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+        'Typing :: Typed',
+    ],
+    project_urls={'Paper': 'https://arxiv.org/abs/2212.04884'},
+    python_requires='>=3.11',
     packages=find_packages(include=['cosub_mm', 'cosub_mm.*']),
-    package_data={'cosub_mm': ['**/*.json', '**/*.yml', '**/*.txt']},
+    package_data={'cosub_mm': ['py.typed', '**/*.json', '**/*.yml', '**/*.txt']},
     install_requires=requirements('runtime'),
+    entry_points={
+        'console_scripts': [
+            f'cosub-{name.replace("_", "-")} = cosub_mm.commands:{name}' for name in COMMANDS
+        ]
+    },
     extras_require={name: requirements(name) for name in ('demo', 'tests', 'docs')},
     cmdclass={'build_py': BuildWithConfigs},
     zip_safe=False,

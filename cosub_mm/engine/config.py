@@ -9,6 +9,8 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
+from cosub_mm.model_hub import index_root
+
 __all__ = [
     'add_training_hooks',
     'check_options',
@@ -48,6 +50,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
         FileNotFoundError: no such file; the message names similar ones.
         ValueError: an override that cannot mean anything, or a config without a known task.
     """
+    path = _shipped(path)
     if not Path(path).is_file():
         known = [str(p) for p in Path('configs').rglob('*.py')]
         near = get_close_matches(path, known, n=3, cutoff=0.6)
@@ -60,6 +63,14 @@ def load_config(path: str, options: dict | None = None) -> Config:
         cfg.merge_from_dict(options)
     task_of(cfg)
     return cfg
+
+
+def _shipped(path: str) -> str:
+    """A config of ours by its path in the repository, also where only the package is installed."""
+    if Path(path).is_file() or Path(path).parts[:1] != ('configs',):
+        return path
+    shipped = index_root() / path
+    return str(shipped) if shipped.is_file() else path
 
 
 def check_options(cfg: Config, options: dict) -> None:
