@@ -12,6 +12,8 @@ from .version import __version__
 __all__ = ['__version__']
 
 if find_spec('mmpretrain') is not None:
+    from .installation import warn_of_conflicts
     from .registry import register_everything
 
+    warn_of_conflicts()
     register_everything()
