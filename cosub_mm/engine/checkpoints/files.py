@@ -1,0 +1,86 @@
+"""Read checkpoint files, and find the newest one of a run."""
+
+import os
+from pathlib import Path
+
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor
+
+__all__ = [
+    'CheckpointError',
+    'CheckpointMissing',
+    'latest_checkpoint',
+    'load_checkpoint',
+    'state_dict_of',
+]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read, or does not belong to the model."""
+
+
+class CheckpointMissing(FileNotFoundError):
+    """There is no file under the name of the checkpoint."""
+
+
+def load_checkpoint(path: str) -> dict:
+    """Load a checkpoint to the CPU through mmengine, which knows torch's ``weights_only`` rules.
+
+    Args:
+        path: a local file, or an address that mmengine can load (``https://``, ``torchvision://``).
+
+    Raises:
+        CheckpointMissing: no such file; the message lists the checkpoints beside it.
+        CheckpointError: truncated, or not a checkpoint.
+    """
+    path = os.fspath(path)
+    if '://' not in path and not Path(path).expanduser().is_file():
+        raise CheckpointMissing(f"checkpoint '{path}' does not exist. {_beside(Path(path))}")
+    try:
+        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    except Exception as error:
+        detail = next(iter(str(error).splitlines()), 'no detail')
+        raise CheckpointError(
+            f"checkpoint '{path}' cannot be read: it is truncated or no PyTorch checkpoint "
+            f'({type(error).__name__}: {detail}). Copy or download it again.'
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(
+            f"checkpoint '{path}' holds a {type(checkpoint).__name__}, not a dict of weights; save "
+            'model.state_dict() instead of the model.'
+        )
+    return checkpoint
+
+
+def _beside(path: Path) -> str:
+    folder = path.expanduser().parent
+    if not folder.is_dir():
+        return f"There is no folder '{folder}' either."
+    names = sorted(file.name for file in folder.glob('*.pth'))
+    return f"'{folder}' holds {', '.join(names[:8]) if names else 'no checkpoint'}."
+
+
+def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
+    """The weights of a checkpoint, where mmengine looks for them."""
+    return checkpoint.get('state_dict', checkpoint)
+
+
+def latest_checkpoint(work_dir: str) -> str | None:
+    """The newest resumable checkpoint of a work dir, or ``None`` when it has none.
+
+    mmengine's ``last_checkpoint`` comes first. It holds an absolute path, so after a move, or when
+    the file was cut by a crash, the file with the highest epoch or iteration counts.
+    """
+    folder = Path(work_dir)
+    pointer = folder / 'last_checkpoint'
+    if pointer.is_file():
+        named = folder / Path(pointer.read_text().strip()).name
+        if named.is_file():
+            return str(named)
+    numbered = [
+        (int(file.stem.split('_')[1]), file)
+        for kind in ('epoch', 'iter')
+        for file in folder.glob(f'{kind}_*.pth')
+        if file.stem.split('_')[1].isdigit()
+    ]
+    return str(max(numbered)[1]) if numbered else None

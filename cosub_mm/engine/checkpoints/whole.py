@@ -1,0 +1,54 @@
+"""Checkpoints that must hold all of a model: for a test, or to resume from."""
+
+from mmengine.model import is_model_wrapper
+from torch import nn
+
+from .files import CheckpointError, load_checkpoint, state_dict_of
+from .match import Match, match_weights
+
+__all__ = ['check_resume', 'check_weights']
+
+# Parts of a model that only training uses; a checkpoint may leave them out for testing.
+TRAINING_ONLY = ('auxiliary_head.',)
+
+
+def check_weights(path: str, model: nn.Module, training: bool = False) -> Match:
+    """Check that a checkpoint holds all weights of ``model``, for testing or resuming.
+
+    Args:
+        path: the checkpoint.
+        model: the model that will load it.
+        training: also require the parts that only training uses.
+
+    Raises:
+        CheckpointMissing: no such file.
+        CheckpointError: truncated, or a tensor is missing or of another shape.
+    """
+    model = model.module if is_model_wrapper(model) else model
+    match = match_weights(model, state_dict_of(load_checkpoint(path)))
+    wrong = match.missing + match.other_shape
+    needed = wrong if training else [n for n in wrong if not n.startswith(TRAINING_ONLY)]
+    if needed or not match.matched:
+        raise CheckpointError(
+            f"checkpoint '{path}' is of another architecture than the config: {match}. Use the "
+            'config it was trained with.'
+        )
+    return match
+
+
+def check_resume(path: str) -> dict:
+    """Check that training can go on from ``path`` and return the checkpoint's meta data.
+
+    Raises:
+        CheckpointMissing: no such file.
+        CheckpointError: truncated, or weights alone, without optimizer and position.
+    """
+    checkpoint = load_checkpoint(path)
+    meta = checkpoint.get('meta') or {}
+    if 'optimizer' not in checkpoint or not {'epoch', 'iter'} <= meta.keys():
+        raise CheckpointError(
+            f"checkpoint '{path}' holds weights without the state of a training (best_*.pth and "
+            'published files do), so it cannot be resumed. To start a new training from its '
+            f'weights use --cfg-options load_from={path}'
+        )
+    return meta
