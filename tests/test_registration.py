@@ -50,7 +50,7 @@ def test_importing_loads_no_models():
     )
 
 
-def test_stochastic_depth_is_torch_only():
+def test_stochastic_depth_and_losses_are_torch_only():
     """It works where neither the OpenMMLab stack nor timm is installed."""
     run(
         'import sys\n'
@@ -67,7 +67,9 @@ def test_stochastic_depth_is_torch_only():
         'register_block(Block, Branch("mix", "drop_path"))\n'
         'model = torch.nn.Sequential(Block(), Block()).train()\n'
         'apply_stochastic_depth(model, 0.5)\n'
-        'model(torch.randn(8, 4)).sum().backward()\n'
+        'from cosub_mm.losses import cosub_loss, cosub_pixel_loss\n'
+        'logits = model(torch.randn(8, 4)).unflatten(0, (2, 4))\n'
+        'sum(cosub_loss(logits, torch.tensor([0, 1, 2, 3])).values()).backward()\n'
         'assert all(p.grad is not None for p in model.parameters())\n'
     )
 

@@ -5,7 +5,7 @@ from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from cosub_mm.models.losses import check_loss_args, cosub_loss
+from cosub_mm.losses import agreement, check_loss_args, cosub_loss
 from cosub_mm.stochastic_depth import apply_stochastic_depth, copy_batch_late, max_drop_rate
 
 from .targets import recipe_target
@@ -132,18 +132,3 @@ class CosubClassifier(ImageClassifier):
                 f'and smooths by {self.label_smoothing} (model.label_smoothing). DeiT III trains '
                 f'ImageNet-1k with BCE and without smoothing.'
             )
-
-
-def agreement(logits: Tensor) -> Tensor:
-    """Share of images for which two submodels have the same most probable class.
-
-    Args:
-        logits: (num_submodels, batch, classes).
-
-    Returns:
-        A scalar in [0, 1], the mean over all pairs of submodels.
-    """
-    decisions = logits.detach().argmax(dim=-1)
-    same = (decisions[:, None] == decisions[None]).float().mean(dim=-1)
-    pairs = len(decisions) * (len(decisions) - 1)
-    return (same.sum() - len(decisions)) / pairs

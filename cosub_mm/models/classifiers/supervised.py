@@ -6,7 +6,7 @@ from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from cosub_mm.models.losses import check_loss_args
+from cosub_mm.losses import check_loss_args
 from cosub_mm.stochastic_depth import apply_stochastic_depth
 
 from .targets import recipe_target

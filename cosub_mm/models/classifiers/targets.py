@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cosub_mm.models.losses import multi_hot, smooth_labels
+from cosub_mm.losses import multi_hot, smooth_labels
 
 __all__ = ['recipe_target']
 

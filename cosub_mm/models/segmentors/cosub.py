@@ -7,9 +7,8 @@ from mmseg.models.utils import resize
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from cosub_mm.losses import check_lam, cosub_pixel_loss, pixel_agreement
 from cosub_mm.stochastic_depth import apply_stochastic_depth, copy_batch_late, max_drop_rate
-
-from .losses import check_lam, cosub_pixel_loss
 
 __all__ = ['CosubSegmentor']
 
@@ -146,24 +145,3 @@ class CosubSegmentor(EncoderDecoder):
                 "Set model.drop_path_rate, e.g. to the backbone's rate in pre-training, or the "
                 "backbone's own drop_path_rate."
             )
-
-
-def pixel_agreement(logits: Tensor, valid: Tensor) -> Tensor:
-    """Share of labelled pixels for which two submodels have the same most probable class.
-
-    Args:
-        logits: (num_submodels, batch, classes, height, width).
-        valid: the pixels that have a label, (batch, height, width).
-
-    Returns:
-        A scalar in [0, 1], the mean over all pairs of submodels; 0 without a labelled pixel.
-    """
-    decisions = logits.detach().argmax(dim=2)
-    submodels = len(decisions)
-    same = sum(
-        (decisions[i] == decisions[j])[valid].sum()
-        for i in range(submodels)
-        for j in range(i + 1, submodels)
-    )
-    pairs = submodels * (submodels - 1) // 2
-    return same / (pairs * valid.sum().clamp(min=1))

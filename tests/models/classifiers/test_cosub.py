@@ -11,7 +11,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
 import cosub_mm  # noqa: F401
-from cosub_mm.models.classifiers.cosub import agreement
+from cosub_mm.losses import agreement
 
 TINY = dict(embed_dims=24, num_layers=3, num_heads=2, feedforward_channels=48)
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cosub_mm.models.losses import cosub_loss
+from cosub_mm.losses import cosub_loss
 from cosub_mm.stochastic_depth import copy_batch_late
 
 from .measure import Step, interleave, median, peak_bytes, precision, saved_bytes, spread

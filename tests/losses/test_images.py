@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cosub_mm.models.losses import cosub_loss, multi_hot, smooth_labels
+from cosub_mm.losses import cosub_loss, multi_hot, smooth_labels
 
 BATCH, CLASSES = 5, 7
 

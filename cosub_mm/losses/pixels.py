@@ -4,7 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ['cosub_pixel_loss']
+from .images import check_lam
+
+__all__ = ['cosub_pixel_loss', 'pixel_agreement']
 
 
 def cosub_pixel_loss(
@@ -66,10 +68,25 @@ def cosub_pixel_loss(
         return dict(loss_label=lam * label / pixels, loss_cosub=(1 - lam) * cross / pixels)
 
 
-def check_lam(lam: float) -> None:
-    """Raise a ValueError that names the allowed range."""
-    if not 0 <= lam <= 1:
-        raise ValueError(f'lam={lam} must lie in [0, 1]: it weighs the label loss against 1 - lam.')
+def pixel_agreement(logits: Tensor, valid: Tensor) -> Tensor:
+    """Share of labelled pixels for which two submodels have the same most probable class.
+
+    Args:
+        logits: (num_submodels, batch, classes, height, width).
+        valid: the pixels that have a label, (batch, height, width).
+
+    Returns:
+        A scalar in [0, 1], the mean over all pairs of submodels; 0 without a labelled pixel.
+    """
+    decisions = logits.detach().argmax(dim=2)
+    submodels = len(decisions)
+    same = sum(
+        (decisions[i] == decisions[j])[valid].sum()
+        for i in range(submodels)
+        for j in range(i + 1, submodels)
+    )
+    pairs = submodels * (submodels - 1) // 2
+    return same / (pairs * valid.sum().clamp(min=1))
 
 
 def _check_labels(target: Tensor, valid: Tensor, classes: int, ignore_index: int) -> None:

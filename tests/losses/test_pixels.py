@@ -2,8 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cosub_mm.models.losses import cosub_loss
-from cosub_mm.models.segmentors import cosub_pixel_loss
+from cosub_mm.losses import cosub_loss, cosub_pixel_loss
 
 IGNORE = 255
 

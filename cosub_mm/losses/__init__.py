@@ -1,0 +1,15 @@
+"""Equations of the paper as functions of tensors. Needs torch and nothing else."""
+
+from .images import agreement, check_lam, check_loss_args, cosub_loss, multi_hot, smooth_labels
+from .pixels import cosub_pixel_loss, pixel_agreement
+
+__all__ = [
+    'agreement',
+    'check_lam',
+    'check_loss_args',
+    'cosub_loss',
+    'cosub_pixel_loss',
+    'multi_hot',
+    'pixel_agreement',
+    'smooth_labels',
+]

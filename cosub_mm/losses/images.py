@@ -1,0 +1,155 @@
+"""The losses of submodel co-training as plain functions of tensors (paper, section 3)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = [
+    'LOSSES',
+    'TEACHERS',
+    'agreement',
+    'check_lam',
+    'check_loss_args',
+    'cosub_loss',
+    'multi_hot',
+    'smooth_labels',
+]
+
+LOSSES = ('bce', 'ce')
+TEACHERS = ('soft', 'hard')
+
+
+def cosub_loss(
+    logits: Tensor,
+    target: Tensor,
+    lam: float = 0.5,
+    loss: str = 'bce',
+    teacher: str = 'soft',
+) -> dict[str, Tensor]:
+    """Label loss and co-training loss of several submodels (paper, eq. 1 and 2).
+
+    Args:
+        logits: scores of the submodels for the same images, (num_submodels, batch, classes).
+        target: class indices, (batch,), or a target for every class, (batch, classes).
+        lam: weight of the label loss, in [0, 1]; the co-training loss has 1 - lam.
+        loss: ``'bce'``, the mean over batch and classes, or ``'ce'``, the mean over the batch.
+        teacher: what a submodel learns from another one: its probabilities (``'soft'``) or, as in
+            the hard distillation of DeiT, its most probable class (``'hard'``).
+
+    Returns:
+        ``loss_label`` and ``loss_cosub``, scalars whose sum is eq. 2. With more than two submodels
+        the second is the mean over all ordered pairs.
+
+    Raises:
+        ValueError: an unknown ``loss`` or ``teacher``, ``lam`` outside [0, 1], fewer than two
+            submodels, or a target of another shape.
+    """
+    check_loss_args(lam, loss, teacher)
+    if logits.dim() != 3 or len(logits) < 2:
+        raise ValueError(
+            f'logits must be (num_submodels >= 2, batch, classes), got {tuple(logits.shape)}.'
+        )
+    # Half precision is too coarse for a target: the sigmoid of fp16 logits saturates.
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+    target = _dense_target(target, logits)
+    with torch.autocast(logits.device.type, enabled=False):
+        # Both losses are linear in the target: the mean over the other submodels' losses is the
+        # loss against their mean prediction, so S submodels cost S terms and not S * (S - 1).
+        prediction = _teacher_prediction(logits.detach(), loss, teacher)
+        others = (prediction.sum(0, keepdim=True) - prediction) / (len(logits) - 1)
+        return dict(
+            loss_label=lam * _loss(logits, target.expand_as(logits), loss),
+            loss_cosub=(1 - lam) * _loss(logits, others, loss),
+        )
+
+
+def agreement(logits: Tensor) -> Tensor:
+    """Share of images for which two submodels have the same most probable class.
+
+    Args:
+        logits: (num_submodels, batch, classes).
+
+    Returns:
+        A scalar in [0, 1], the mean over all pairs of submodels.
+    """
+    decisions = logits.detach().argmax(dim=-1)
+    same = (decisions[:, None] == decisions[None]).float().mean(dim=-1)
+    pairs = len(decisions) * (len(decisions) - 1)
+    return (same.sum() - len(decisions)) / pairs
+
+
+def multi_hot(target: Tensor, threshold: float = 0.0) -> Tensor:
+    """Make every class whose target exceeds the threshold a positive (``1[y > 0]`` in DeiT III).
+
+    Args:
+        target: targets in [0, 1], e.g. mixed by mixup or cutmix, (batch, classes).
+        threshold: targets above it become 1, the others 0.
+
+    Returns:
+        The multi-hot target, same shape and dtype.
+
+    Raises:
+        ValueError: every class of every image would be positive, which label smoothing does to a
+            threshold below smoothing / classes.
+    """
+    positive = target > threshold
+    # Two classes may both be positive by mixing alone.
+    if target.shape[1] > 2 and bool(positive.all()):
+        raise ValueError(
+            f'Every target exceeds the threshold {threshold}, so every class of every image would '
+            f'be a positive. Label smoothing does that: turn it off for the BCE loss, or raise the '
+            f'threshold above smoothing / classes (here the least target is '
+            f'{target.min().item():.3g}).'
+        )
+    return positive.to(target.dtype)
+
+
+def smooth_labels(target: Tensor, smoothing: float) -> Tensor:
+    """Mix a target with the uniform distribution: y (1 - eps) + eps / classes.
+
+    Args:
+        target: (batch, classes), each row of sum 1.
+        smoothing: eps, in [0, 1).
+    """
+    return target * (1 - smoothing) + smoothing / target.shape[1]
+
+
+def check_loss_args(lam: float, loss: str, teacher: str) -> None:
+    """Raise a ValueError that names the allowed values."""
+    if loss not in LOSSES:
+        raise ValueError(f"loss={loss!r} is unknown; choose 'bce' or 'ce'.")
+    if teacher not in TEACHERS:
+        raise ValueError(f"teacher={teacher!r} is unknown; choose 'soft' or 'hard'.")
+    check_lam(lam)
+
+
+def check_lam(lam: float) -> None:
+    """Raise a ValueError that names the allowed range."""
+    if not 0 <= lam <= 1:
+        raise ValueError(f'lam={lam} must lie in [0, 1]: it weighs the label loss against 1 - lam.')
+
+
+def _dense_target(target: Tensor, logits: Tensor) -> Tensor:
+    batch, classes = logits.shape[1:]
+    if target.shape == (batch,):
+        target = F.one_hot(target, classes)
+    if target.shape != (batch, classes):
+        raise ValueError(
+            f'target must be ({batch},) or ({batch}, {classes}) for logits of shape '
+            f'{tuple(logits.shape)}, got {tuple(target.shape)}.'
+        )
+    return target.to(logits.dtype)
+
+
+def _teacher_prediction(logits: Tensor, loss: str, teacher: str) -> Tensor:
+    if teacher == 'hard':
+        return F.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(logits.dtype)
+    return logits.sigmoid() if loss == 'bce' else logits.softmax(dim=-1)
+
+
+def _loss(logits: Tensor, target: Tensor, loss: str) -> Tensor:
+    """Mean over submodels and batch; for BCE over the classes too."""
+    if loss == 'bce':
+        return F.binary_cross_entropy_with_logits(logits, target)
+    return F.cross_entropy(logits.flatten(0, 1), target.flatten(0, 1))
