@@ -36,6 +36,7 @@ _OTHER_KEYS = (
     'sync_bn',
     'tta_model',
     'tta_pipeline',
+    'tta_ratios',
 )
 
 

@@ -1,6 +1,8 @@
 """Test-time augmentation for both tasks: the config's own, or the usual one made from its tests."""
 
+from collections.abc import Sequence
 from copy import deepcopy
+from functools import partial
 
 from mmengine.config import Config, ConfigDict
 
@@ -8,7 +10,8 @@ from .config import task_of
 
 __all__ = ['enable_tta']
 
-# Multi-scale test of the XCiT and Swin segmentation recipes, with horizontal flips.
+# Multi-scale test of the XCiT and Swin segmentation recipes, with horizontal flips. The ratios are
+# of the test's own scale, (2048, 512) for ADE20k at 512, not of the raw picture.
 SEG_RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 TTA_MODELS = {
     'classification': 'mmpretrain.AverageClsScoreTTA',
@@ -21,19 +24,41 @@ def enable_tta(cfg: Config) -> None:
 
     ``cfg.tta_model`` and ``cfg.tta_pipeline`` are used where they exist. Otherwise classification
     averages the scores of the picture and its mirror image, and segmentation the probabilities of
-    six scales, each with its mirror image.
+    six scales, each with its mirror image. The scales are ``cfg.tta_ratios``, or
+    ``SEG_RATIOS``, times the size to which the test pipeline resizes; no config of ours has a
+    ``tta_pipeline``, so that this is the one place which decides.
 
     Raises:
-        ValueError: the test pipeline has no packing step, so no default can be made from it.
+        ValueError: the test pipeline has no packing step, so no default can be made from it; or
+            ``tta_ratios`` that are no positive numbers, or beside a ``tta_pipeline``.
     """
     task = task_of(cfg)
     dataset = cfg.test_dataloader.dataset
+    ratios = _ratios(cfg, task)
     if not cfg.get('tta_pipeline'):
-        make = _flips if task == 'classification' else _scales_and_flips
+        make = _flips if task == 'classification' else partial(_scales_and_flips, ratios=ratios)
         cfg.tta_pipeline = make(deepcopy(list(dataset.pipeline)))
     dataset.pipeline = cfg.tta_pipeline
     tta_model = cfg.get('tta_model') or dict(type=TTA_MODELS[task])
     cfg.model = ConfigDict(**tta_model, module=cfg.model)
+
+
+def _ratios(cfg: Config, task: str) -> Sequence[float]:
+    """The scales of the multi-scale test; what could not take effect is refused."""
+    ratios = cfg.get('tta_ratios')
+    if ratios is None:
+        return SEG_RATIOS
+    if task == 'classification' or cfg.get('tta_pipeline'):
+        raise ValueError(
+            f'tta_ratios={ratios} would have no effect: '
+            + ('classification is tested at one scale' if task == 'classification' else '')
+            + ('the config gives its own tta_pipeline' if cfg.get('tta_pipeline') else '')
+            + '. Remove tta_ratios.'
+        )
+    right = isinstance(ratios, list | tuple) and all(isinstance(r, int | float) for r in ratios)
+    if not right or not ratios or min(ratios) <= 0:
+        raise ValueError(f'tta_ratios={ratios} must be positive numbers, e.g. {SEG_RATIOS}.')
+    return ratios
 
 
 def _flips(pipeline: list[dict]) -> list[dict]:
@@ -47,15 +72,15 @@ def _flips(pipeline: list[dict]) -> list[dict]:
     return [*pipeline[:-1], dict(type='TestTimeAug', transforms=views)]
 
 
-def _scales_and_flips(pipeline: list[dict]) -> list[dict]:
+def _scales_and_flips(pipeline: list[dict], ratios: Sequence[float]) -> list[dict]:
     """The test's own resizing at every ratio, then flips, then the rest (truth, packing)."""
     at = next((i for i, step in enumerate(pipeline) if _name(step) == 'Resize'), None)
     if at is None:
         at, rest = 1, pipeline[1:]
-        resizes = [dict(type='Resize', scale_factor=r, keep_ratio=True) for r in SEG_RATIOS]
+        resizes = [dict(type='Resize', scale_factor=r, keep_ratio=True) for r in ratios]
     else:
         rest = pipeline[at + 1 :]
-        resizes = [_scaled(pipeline[at], ratio) for ratio in SEG_RATIOS]
+        resizes = [_scaled(pipeline[at], ratio) for ratio in ratios]
     views = [resizes, [_flip(0.0), _flip(1.0)], *([step] for step in rest)]
     return [*pipeline[:at], dict(type='TestTimeAug', transforms=views)]
 

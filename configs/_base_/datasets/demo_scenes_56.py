@@ -22,22 +22,8 @@ test_pipeline = [
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
-tta_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            # ours: three of ADE20k's six ratios
-            [
-                dict(type='Resize', scale_factor=ratio, keep_ratio=True)
-                for ratio in (0.75, 1.0, 1.25)
-            ],
-            [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
-            [dict(type='LoadAnnotations')],
-            [dict(type='PackSegInputs')],
-        ],
-    ),
-]
+# ours: three of ADE20k's six ratios
+tta_ratios = (0.75, 1.0, 1.25)
 data_root = 'data/demo/scenes'
 # ADE20KDataset's file names and ignored label 0, with other classes.
 dataset = dict(
