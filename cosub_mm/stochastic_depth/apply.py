@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from .branches import Branch, branches_of, class_name, has_shortcut, refusal_of
-from .ends import attach, detach_all, ends_of, is_drop_path
+from .ends import attach, detach_all, ends_of, is_drop_path, keeps_zero
 from .find import UnknownBlockError, drop_path_slots, find_branches, unnamed_places
 from .module import StochasticDepth
 from .report import Report, describe
@@ -45,7 +45,9 @@ def apply_stochastic_depth(
 
     Args:
         model: any module with residual blocks of timm, mmpretrain or one's own.
-        drop_rate: rate in [0, 1) for all blocks, also those built with 0. None keeps each rate.
+        drop_rate: rate in [0, 1) for all blocks, also those that a linear schedule built with 0.
+            Branches that their authors never drop (class attention) keep 0: see
+            :attr:`Branch.undropped`. None keeps each rate.
         schedule: ``'uniform'`` (the paper) or ``'linear'``, from 0 to ``drop_rate`` over depth.
         implementation: ``'subset'`` computes the kept rows, ``'mask'`` all rows and multiplies the
             dropped ones by 0, ``'auto'`` takes the faster one (:mod:`.rule`).
@@ -198,17 +200,30 @@ def _leave_out_without_shortcut(blocks: dict[str, tuple]) -> dict[str, str]:
 
 
 def _attach_all(blocks: list, settings: Settings, rates: dict[int, float]) -> None:
-    if settings.drop_rate is None:
-        scheduled = [None] * len(blocks)
-    else:
-        scheduled = block_rates(settings.drop_rate, len(blocks), settings.schedule)
-    for (name, block, branches, found), rate in zip(blocks, scheduled):
+    kept = {
+        (name, branch): settings.drop_rate is not None and keeps_zero(block, branch)
+        for name, block, branches, _ in blocks
+        for branch in branches
+    }
+    scheduled = _scheduled(blocks, settings, kept)
+    for name, block, branches, found in blocks:
         for branch in branches:
+            keeps = kept[name, branch]
+            rate = 0.0 if keeps else scheduled.get(name)
             end = attach(block, branch, rate, settings.implementation, rates)
+            end.undropped = branch.undropped if keeps or not end.base_rate else ''
             end.block, end.block_type = name, class_name(type(block))
             end.found = found
         for end in ends_of(block):
             end.settings = tuple(settings)
+
+
+def _scheduled(blocks: list, settings: Settings, kept: dict) -> dict[str, float]:
+    """Rates by block, over the depth of those blocks that have a branch to drop."""
+    if settings.drop_rate is None:
+        return {}
+    names = [name for name, _, branches, _ in blocks if not all(kept[name, b] for b in branches)]
+    return dict(zip(names, block_rates(settings.drop_rate, len(names), settings.schedule)))
 
 
 def _places(model: nn.Module) -> dict[tuple[int, str], StochasticDepth]:

@@ -37,6 +37,9 @@ class Branch:
         after: the branch ends behind the module ``end``, whose result is what is added.
         shortcut: attribute that is None in those blocks of the class that have no shortcut, where
             nothing is added and nothing can be dropped.
+        undropped: why the branch keeps a rate of 0 where its block was built with 0, whatever
+            ``drop_rate`` is: its authors never drop it. To drop it all the same, build the block
+            with a rate, or register it without this.
     """
 
     start: str | None
@@ -44,12 +47,18 @@ class Branch:
     inert: tuple[str, ...] = ()
     after: bool = False
     shortcut: str | None = None
+    undropped: str = ''
 
 
+_CLASS = 'class attention: its authors drop it in no recipe'
 _PRE_NORM = (Branch('norm1', 'drop_path1'), Branch('norm2', 'drop_path2'))
 _POST_NORM = (Branch('attn', 'drop_path1'), Branch('mlp', 'drop_path2'))
 _ONE_DROP_PATH = (Branch('norm1', 'drop_path'), Branch('norm2', 'drop_path'))
 _CONV = (Branch('conv1', 'drop_path'),)
+_CLASS_ATTENTION = (
+    Branch('norm1', 'drop_path', undropped=_CLASS),
+    Branch('norm2', 'drop_path', undropped=_CLASS),
+)
 _MM_VIT = (Branch('ln1', 'attn.out_drop'), Branch('ln2', 'ffn.dropout_layer'))
 _MM_SWIN = (Branch('norm1', 'attn.drop'), Branch('norm2', 'ffn.dropout_layer'))
 _MM_TWICE = (Branch('norm1', 'drop_path'), Branch('norm2', 'drop_path', ('ffn.dropout_layer',)))
@@ -61,14 +70,17 @@ _TIMM = {
     'vision_transformer.Block': _PRE_NORM,  # also PiT's
     'vision_transformer.ResPostBlock': _POST_NORM,
     'cait.LayerScaleBlock': _ONE_DROP_PATH,
-    'cait.LayerScaleBlockClassAttn': _ONE_DROP_PATH,
+    'cait.LayerScaleBlockClassAttn': _CLASS_ATTENTION,
     'xcit.XCABlock': (
         Branch('norm1', 'drop_path1'),
         Branch('norm3', 'drop_path3'),
         Branch('norm2', 'drop_path2'),
     ),
     # The second branch is the MLP of the class token beside the patches as they are.
-    'xcit.ClassAttentionBlock': (Branch('norm1', 'drop_path1'), Branch(None, 'drop_path2')),
+    'xcit.ClassAttentionBlock': (
+        Branch('norm1', 'drop_path1', undropped=_CLASS),
+        Branch(None, 'drop_path2', undropped=_CLASS),
+    ),
     'swin_transformer.SwinTransformerBlock': _PRE_NORM,
     'convnext.ConvNeXtBlock': (Branch('conv_dw', 'drop_path'),),
     'resnet.BasicBlock': _CONV,
@@ -77,6 +89,10 @@ _TIMM = {
 }
 
 _TIMM_OTHERS = {
+    'volo.ClassBlock': (
+        Branch('norm1', 'drop_path1', undropped=_CLASS),
+        Branch('norm2', 'drop_path2', undropped=_CLASS),
+    ),
     'swin_transformer_v2.SwinTransformerV2Block': (
         Branch('_attn', 'drop_path1'),
         Branch('mlp', 'drop_path2'),
@@ -112,7 +128,10 @@ _MMPRETRAIN = {
         Branch('norm3', 'drop_path'),
         Branch('norm2', 'drop_path'),
     ),
-    'xcit.ClassAttentionBlock': (Branch('norm1', 'drop_path'), Branch(None, 'drop_path')),
+    'xcit.ClassAttentionBlock': (
+        Branch('norm1', 'drop_path', undropped=_CLASS),
+        Branch(None, 'drop_path', undropped=_CLASS),
+    ),
     'swin_transformer.SwinBlock': _MM_SWIN,
     'convnext.ConvNeXtBlock': (Branch('depthwise_conv', 'drop_path'),),
     # Reads its batch size before the first branch starts.
@@ -175,7 +194,8 @@ def register_block(block: type[nn.Module] | str, *branches: Branch) -> None:
         branches: its residual branches, in the order in which they run.
 
     Raises:
-        ValueError: no branch given, or a class without a ``forward`` of its own.
+        ValueError: no branch given; a class without a ``forward`` of its own; branches with one end
+            of which some are undropped and some are not.
     """
     if not branches:
         raise ValueError(f'{block}: give at least one Branch(start, end).')
@@ -183,6 +203,13 @@ def register_block(block: type[nn.Module] | str, *branches: Branch) -> None:
         raise ValueError(
             f'{class_name(block)} inherits its forward; register the class that defines it, '
             f'{class_name(owner_of_forward(block))}.'
+        )
+    undropped = {branch.end for branch in branches if branch.undropped}
+    dropped = {branch.end for branch in branches if not branch.undropped}
+    if undropped & dropped:
+        raise ValueError(
+            f'{block}: branches that share an end have one rate, and of those that end at '
+            f'{sorted(undropped & dropped)} some are undropped and some are not.'
         )
     BLOCKS[block if isinstance(block, str) else class_name(block)] = branches
 

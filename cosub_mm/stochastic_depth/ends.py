@@ -6,7 +6,15 @@ from .branches import Branch
 from .module import StochasticDepth
 from .rule import is_convolutional
 
-__all__ = ['attach', 'built_rate', 'detach_all', 'ends_of', 'is_drop_path', 'parent_of']
+__all__ = [
+    'attach',
+    'built_rate',
+    'detach_all',
+    'ends_of',
+    'is_drop_path',
+    'keeps_zero',
+    'parent_of',
+]
 
 
 class MethodStart:
@@ -49,6 +57,14 @@ def built_rate(module: nn.Module | None) -> float:
         return 0.0
     rate = getattr(module, 'drop_prob', None)
     return float((getattr(module, 'p', None) if rate is None else rate) or 0.0)
+
+
+def keeps_zero(block: nn.Module, branch: Branch) -> bool:
+    """Whether ``branch`` is one that nobody drops, in a block that was built so."""
+    if not branch.undropped:
+        return False
+    places = [parent_of(block, path) for path in (branch.end, *branch.inert)]
+    return not any(built_rate(getattr(*place, None)) for place in places)
 
 
 def attach(

@@ -46,6 +46,7 @@ class StochasticDepth(nn.Module):
         self.scale_by_keep = scale_by_keep
         self.convolutional = convolutional
         self.block = self.block_type = self.path = ''  # where it stands, for messages
+        self.undropped = ''  # why the rate is 0, where the table says so
         self.settings: tuple = ()  # the arguments of the call that put it there
         self.starts: list[str | None] = []
         self.found = False  # automatically, not by the table

@@ -23,7 +23,7 @@ class BranchReport:
         end: module in DropPath's place.
         rate: drop rate asked for.
         implementation: ``'subset'`` or ``'mask'``.
-        reason: why.
+        reason: why; of a branch that keeps a rate of 0, why it does.
         found: whether the branch was found automatically and proven, not named by the table.
     """
 
@@ -100,8 +100,8 @@ def describe(model: nn.Module) -> Report | None:
 def realised_drop_rate(model: nn.Module, reset: bool = False) -> float:
     """Share of rows that the branches of ``model`` have dropped since the last reset.
 
-    Where nothing was counted, as before the first step, the mean of the rates asked for, which are
-    the expected ones.
+    Branches with a rate of 0 do not count. Where nothing was counted, as before the first step, the
+    mean of the rates asked for, which are the expected ones.
 
     Raises:
         ValueError: a model without stochastic depth.
@@ -111,8 +111,8 @@ def realised_drop_rate(model: nn.Module, reset: bool = False) -> float:
         raise ValueError('The model has no stochastic depth; call apply_stochastic_depth first.')
     seen, kept = sum(end.tally(reset).cpu() for end in ends).tolist()
     if not seen:
-        rates = [end.drop_prob for end in ends if end.starts]  # an inert end ends no branch
-        return sum(rates) / len(rates)
+        rates = [end.drop_prob for end in ends for _ in end.starts if end.drop_prob]
+        return sum(rates) / max(len(rates), 1)
     return 1 - kept / seen
 
 
@@ -128,7 +128,7 @@ def _branches(end: StochasticDepth) -> list[BranchReport]:
                 end.path,
                 end.drop_prob,
                 implementation,
-                reason,
+                end.undropped or reason,
                 end.found,
             )
         )

@@ -69,16 +69,16 @@ def test_rate_zero_in_training_and_removal_are_bit_identical(case):
 
 def test_every_place_of_drop_path_gets_the_rate():
     expected = {
-        'timm-vit': 4,
-        'timm-cait': 8,
-        'timm-xcit': 10,
-        'timm-swin': 10,
-        'mm-xcit': 10,
-        'mmseg-vit': 4,
+        'timm-vit': (4, 0),
+        'timm-cait': (4, 4),  # class attention is not dropped
+        'timm-xcit': (6, 4),
+        'timm-swin': (10, 0),
+        'mm-xcit': (6, 4),
+        'mmseg-vit': (4, 0),
     }
-    for name, branches in expected.items():
+    for name, (dropped, undropped) in expected.items():
         report = apply_stochastic_depth(models.build(name)[0], 0.3)
-        assert [branch.rate for branch in report.blocks] == [0.3] * branches
+        assert [b.rate for b in report.blocks] == [0.3] * dropped + [0] * undropped
         assert not report.skipped
 
 

@@ -102,7 +102,7 @@ def put_drop_path(model: nn.Module, rate: float) -> None:
     for parent, name, end in places:
         if not end.original:
             raise ValueError(f'{end.block}: no DropPath can stand behind {end.path!r}.')
-        setattr(parent, name, DropPath(rate if end.starts else 0.0).train(model.training))
+        setattr(parent, name, DropPath(end.drop_prob).train(model.training))
 
 
 def _forward(reference: Callable, residuals: tuple[Residual, Residual], rate: float) -> Callable:
