@@ -147,6 +147,9 @@ def _describe(report) -> str:
         parts.append('found automatically' if found == len(report.blocks) else f'{found} found')
     if masked:
         parts.append(f'{masked} masked')
+    undropped = sum(branch.rate == 0 for branch in report.blocks)
+    if undropped:
+        parts.append(f'{undropped} keep a rate of 0')
     if report.skipped:
         parts.append(f'{len(report.skipped)} DropPath without residual')
     return ', '.join(parts)
