@@ -1,6 +1,14 @@
 """Equations of the paper as functions of tensors. Needs torch and nothing else."""
 
-from .images import agreement, check_lam, check_loss_args, cosub_loss, multi_hot, smooth_labels
+from .images import (
+    agreement,
+    check_lam,
+    check_loss_args,
+    cosub_loss,
+    multi_hot,
+    smooth_labels,
+    submodel_loss,
+)
 from .pixels import cosub_pixel_loss, pixel_agreement
 
 __all__ = [
@@ -12,4 +20,5 @@ __all__ = [
     'multi_hot',
     'pixel_agreement',
     'smooth_labels',
+    'submodel_loss',
 ]

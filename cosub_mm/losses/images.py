@@ -13,6 +13,7 @@ __all__ = [
     'cosub_loss',
     'multi_hot',
     'smooth_labels',
+    'submodel_loss',
 ]
 
 LOSSES = ('bce', 'ce')
@@ -49,19 +50,38 @@ def cosub_loss(
         raise ValueError(
             f'logits must be (num_submodels >= 2, batch, classes), got {tuple(logits.shape)}.'
         )
-    # Half precision is too coarse for a target: the sigmoid of fp16 logits saturates.
-    if logits.dtype in (torch.float16, torch.bfloat16):
-        logits = logits.float()
+    logits = _precise(logits)
     target = _dense_target(target, logits)
+    with torch.autocast(logits.device.type, enabled=False):
+        return dict(
+            loss_label=lam * _loss(logits, target.expand_as(logits), loss),
+            loss_cosub=(1 - lam) * submodel_loss(logits, loss, teacher),
+        )
+
+
+def submodel_loss(logits: Tensor, loss: str = 'bce', teacher: str = 'soft') -> Tensor:
+    """What the submodels learn from each other, the second term of eq. 1 without its weight.
+
+    Args:
+        logits: scores of the submodels for the same images, (num_submodels, batch, classes).
+        loss: as in :func:`cosub_loss`.
+        teacher: as in :func:`cosub_loss`.
+
+    Returns:
+        A scalar, the mean over all ordered pairs of submodels; no gradient reaches the teachers.
+    """
+    logits = _precise(logits)
     with torch.autocast(logits.device.type, enabled=False):
         # Both losses are linear in the target: the mean over the other submodels' losses is the
         # loss against their mean prediction, so S submodels cost S terms and not S * (S - 1).
         prediction = _teacher_prediction(logits.detach(), loss, teacher)
         others = (prediction.sum(0, keepdim=True) - prediction) / (len(logits) - 1)
-        return dict(
-            loss_label=lam * _loss(logits, target.expand_as(logits), loss),
-            loss_cosub=(1 - lam) * _loss(logits, others, loss),
-        )
+        return _loss(logits, others, loss)
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """Half precision is too coarse for a target: the sigmoid of fp16 logits saturates."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def agreement(logits: Tensor) -> Tensor:
