@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mmengine.config import DictAction
 
 from .amp import AMP_CHOICES
+from .checkpoints import add_weights_arguments
 from .distributed import LAUNCHERS
 
 __all__ = ['test_arguments', 'train_arguments']
@@ -68,6 +69,7 @@ def test_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--show-interval', type=int, default=1, metavar='N', help='draw every N-th image'
     )
+    add_weights_arguments(parser, 'those that the training validated')
     return _parse(parser, argv)
 
 

@@ -21,6 +21,7 @@ from .errors import user_errors
 from .hooks import EfficientDropPathHook
 from .isolation import own_instances
 from .outputs import check_out, request_predictions, write_metrics
+from .tested_weights import prepare_weights
 from .tta import enable_tta
 from .work_dir import clear_checkpoints, default_work_dir, refuse_to_overwrite, summary
 
@@ -107,10 +108,7 @@ def _run_training(cfg: Config, args: Namespace) -> None:
 def _run_test(cfg: Config, args: Namespace) -> dict:
     runner = _build(cfg)
     with user_errors('checking the checkpoint'):
-        model = runner.model
-        model = model.module if is_model_wrapper(model) else model
-        match = check_weights(args.checkpoint, model.module if args.tta else model)
-        runner.logger.info(f'{args.checkpoint}: {match}')
+        prepare_weights(runner, cfg, args)
     with user_errors('building the data loader'):
         runner.test_loop  # noqa: B018  (the property builds it)
     metrics = runner.test()

@@ -9,7 +9,15 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from cosub_mm.engine.checkpoints import load_checkpoint, match_weights
+from cosub_mm.engine.checkpoints import (
+    RAW,
+    UNKNOWN,
+    add_weights_arguments,
+    choose_weights,
+    load_checkpoint,
+    match_weights,
+    wanted_kind,
+)
 from cosub_mm.engine.errors import UserError, run_tool, user_errors
 from cosub_mm.models.convert import family_of, to_deit, to_mmpretrain, to_timm
 
@@ -29,23 +37,26 @@ ViT, Swin, ConvNeXt, ResNet and XCiT; other timm models run in CosubTIMMBackbone
 TARGETS = {'mmpretrain': to_mmpretrain, 'timm': to_timm, 'deit': to_deit}
 
 
-def read(source: str, ema: bool = False) -> dict[str, torch.Tensor]:
+def read(
+    source: str, want: str | None = None, key: str | None = None
+) -> tuple[dict[str, torch.Tensor], str]:
     """Tensors of a file, or of a model of timm's hub.
 
     Args:
         source: path of a ``.pth`` file, or ``timm:NAME``.
-        ema: take the averaged weights of the file.
+        want: 'averaged' or 'raw'; None takes the raw weights where there are both.
+        key: where the file keeps the weights; goes before ``want``.
+
+    Returns:
+        The tensors; 'averaged', 'raw' or 'unknown'.
     """
     if source.startswith(HUB):
-        return _from_hub(source.removeprefix(HUB))
-    checkpoint = load_checkpoint(source)
-    names = ('ema_state_dict', 'model_ema', 'state_dict_ema') if ema else ('state_dict', 'model')
-    name = next((name for name in names if name in checkpoint), None)
-    if ema and name is None:
-        raise UserError(f"'{source}' holds no averaged weights (EMA); leave --ema out.")
-    weights = checkpoint if name is None else checkpoint[name]
-    weights = {key.removeprefix('module.'): value for key, value in weights.items()}
-    return {key: value for key, value in weights.items() if isinstance(value, torch.Tensor)}
+        if want or key:
+            raise UserError("a model of timm's hub is one set of weights: leave the choice out.")
+        return _from_hub(source.removeprefix(HUB)), UNKNOWN
+    weights = choose_weights(load_checkpoint(source), source, want, key, default=RAW)
+    print(f'{source}: {weights}')
+    return weights.tensors, weights.kind
 
 
 def check_against(config: str, weights: dict[str, torch.Tensor]) -> str:
@@ -91,13 +102,13 @@ def convert(argv: Sequence[str] | None) -> None:
     parser.add_argument('source', help='a .pth file, or timm:NAME for a model of the hub')
     parser.add_argument('target', type=Path, help='.pth file to write')
     parser.add_argument('--to', required=True, choices=TARGETS, help='names to write')
-    parser.add_argument('--ema', action='store_true', help='take the averaged weights of the file')
+    add_weights_arguments(parser, 'the raw ones')
     parser.add_argument('--config', help='compare the result with the model of this config')
     args = parser.parse_args(argv)
     if args.config and args.to != 'mmpretrain':
         raise UserError('--config compares with a model of mmpretrain: it needs --to mmpretrain.')
     with user_errors(f'converting {args.source}'):
-        weights = read(args.source, args.ema)
+        weights, kind = read(args.source, wanted_kind(args), args.weights_key)
         family, library = family_of(to_mmpretrain(weights))[0], family_of(weights)[1]
         result = TARGETS[args.to](weights)
     if args.config:
@@ -107,7 +118,8 @@ def convert(argv: Sequence[str] | None) -> None:
     wrapper = 'model' if args.to == 'deit' else 'state_dict'
     torch.save(result if args.to == 'timm' else {wrapper: result}, args.target)
     source = 'timm or DeiT' if library == 'timm' else 'mmpretrain'
-    print(f'{family}: {len(result)} tensors from {source} to {args.to}: {args.target}')
+    kind = '' if kind == UNKNOWN else f'{kind} '
+    print(f'{family}: {len(result)} {kind}tensors from {source} to {args.to}: {args.target}')
 
 
 if __name__ == '__main__':

@@ -10,7 +10,14 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
-from cosub_mm.engine.checkpoints import check_weights, load_checkpoint
+from cosub_mm.engine.checkpoints import (
+    add_weights_arguments,
+    check_weights,
+    choose_weights,
+    load_checkpoint,
+    validated_kind,
+    wanted_kind,
+)
 from cosub_mm.engine.errors import run_tool, user_errors
 from cosub_mm.evaluation.complexity import default_shape
 
@@ -33,15 +40,26 @@ class Scores(nn.Module):
         return self.classifier.head(self.classifier.extract_feat(images))
 
 
-def load(config: str, checkpoint: str) -> tuple[nn.Module, tuple[int, int]]:
-    """The model of a config with trained weights, in evaluation mode, and its input size."""
+def load(
+    config: str, checkpoint: str, want: str | None = None, key: str | None = None
+) -> tuple[nn.Module, tuple[int, int]]:
+    """The model of a config with trained weights, in evaluation mode, and its input size.
+
+    Args:
+        config: config file of a classifier.
+        checkpoint: its weights.
+        want: 'averaged' or 'raw'; None takes those that the training validated.
+        key: where the file keeps the weights; goes before ``want``.
+    """
     cfg = Config.fromfile(config)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     cfg.model.backbone.pop('init_cfg', None)
     model = MODELS.build(cfg.model)
-    check_weights(checkpoint, model)
-    state = load_checkpoint(checkpoint)
-    model.load_state_dict(state.get('state_dict', state), strict=False)
+    loaded = load_checkpoint(checkpoint)
+    weights = choose_weights(loaded, checkpoint, want, key, default=validated_kind(loaded))
+    print(f'{checkpoint}: {weights}')
+    check_weights(checkpoint, model, state_dict=weights.tensors)
+    model.load_state_dict(weights.tensors, strict=False)
     return Scores(model).eval(), default_shape(cfg)
 
 
@@ -81,9 +99,10 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('config', help='config of the classifier')
     parser.add_argument('checkpoint', help='its trained weights')
     parser.add_argument('target', type=Path, help='.onnx file to write')
+    add_weights_arguments(parser, 'those that the training validated')
     args = parser.parse_args(argv)
     with user_errors('loading the model'):
-        model, shape = load(args.config, args.checkpoint)
+        model, shape = load(args.config, args.checkpoint, wanted_kind(args), args.weights_key)
     export(model, shape, args.target)
     print(f'{args.target}: images (batch, 3, {shape[0]}, {shape[1]}) to scores')
     print(f'largest difference from PyTorch: {difference(model, shape, args.target):.2g}')

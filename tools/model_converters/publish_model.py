@@ -2,8 +2,9 @@
 
     python tools/model_converters/publish_model.py work_dirs/vit-b_in1k/epoch_800.pth vit-b.pth
 
-writes ``vit-b-1a2b3c4d.pth`` with tensors only, which ``torch.load(..., weights_only=True)`` and
-every ``init_cfg`` and ``load_from`` of OpenMMLab read.
+writes ``vit-b-1a2b3c4d.pth``: the tensors, the text of the config and the names of the classes. It
+is read by ``torch.load(..., weights_only=True)`` and by every ``init_cfg`` and ``load_from`` of
+OpenMMLab.
 """
 
 import argparse
@@ -14,47 +15,61 @@ from pathlib import Path
 
 import torch
 
-from cosub_mm.engine.checkpoints import load_checkpoint
-from cosub_mm.engine.errors import UserError, run_tool
+from cosub_mm.engine.checkpoints import (
+    AVERAGED,
+    RAW,
+    UNKNOWN,
+    Weights,
+    add_weights_arguments,
+    choose_weights,
+    load_checkpoint,
+    wanted_kind,
+)
+from cosub_mm.engine.errors import run_tool
 
 HASH_LENGTH = 8
+NAMES = {AVERAGED: 'Averaged weights (EMA)', RAW: 'Trained weights', UNKNOWN: 'Weights'}
 
 
-def weights_of(checkpoint: dict, ema: bool) -> dict[str, torch.Tensor]:
-    """Raw or averaged weights of a checkpoint of mmengine, on the CPU, without their history.
+def publish(
+    source: str, target: Path, want: str | None = None, key: str | None = None
+) -> tuple[Path, str]:
+    """Write one set of weights of a checkpoint, on the CPU, without the state of its training.
 
     Args:
-        checkpoint: as mmengine saved it, or a state dict.
-        ema: take the averaged weights, which mmengine's EMAHook keeps under ``ema_state_dict``.
+        source: checkpoint of a training, or any file of weights.
+        target: the file to write, before the hash is added to its name.
+        want: 'averaged' or 'raw'; None takes the raw weights where there are both.
+        key: where the file keeps the weights; goes before ``want``.
+
+    Returns:
+        The path with the hash; 'averaged', 'raw' or 'unknown'.
 
     Raises:
-        UserError: averaged weights are asked for and there are none, or something is no tensor.
+        CheckpointError: it does not hold what was asked for, or does not tell which is which.
     """
-    if ema and 'ema_state_dict' not in checkpoint:
-        raise UserError(
-            'the checkpoint holds no averaged weights (EMA): it was trained without an EMAHook, or '
-            'published already. Leave --ema out.'
-        )
-    state = checkpoint['ema_state_dict'] if ema else checkpoint.get('state_dict', checkpoint)
-    # The averaged model counts its updates beside the weights.
-    state = {key: value for key, value in state.items() if key != 'steps'}
-    wrong = [key for key, value in state.items() if not isinstance(value, torch.Tensor)]
-    if wrong or not state:
-        raise UserError(
-            f'the checkpoint holds no plain weights; see its key {[*wrong, None][0]!r}.'
-        )
-    # A clone: a view would drag its whole storage into the file.
-    return {key.removeprefix('module.'): v.detach().cpu().clone() for key, v in state.items()}
-
-
-def publish(source: str, target: Path, ema: bool = False) -> Path:
-    """Write the weights of a checkpoint under a name with their hash, and return the path."""
-    weights = weights_of(load_checkpoint(source), ema)
+    checkpoint = load_checkpoint(source)
+    weights = choose_weights(checkpoint, source, want, key, default=RAW)
+    print(f'{source}: {weights}')
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix('.part')
-    torch.save(dict(state_dict=weights), part)
+    # A clone: a view would drag its whole storage into the file.
+    tensors = {name: v.detach().cpu().clone() for name, v in weights.tensors.items()}
+    torch.save(dict(state_dict=tensors, meta=_meta(checkpoint, weights)), part)
     digest = hashlib.sha256(part.read_bytes()).hexdigest()[:HASH_LENGTH]
-    return part.replace(target.with_name(f'{target.stem}-{digest}.pth'))
+    return part.replace(target.with_name(f'{target.stem}-{digest}.pth')), weights.kind
+
+
+def _meta(checkpoint: dict, weights: Weights) -> dict:
+    """What later checks need to know: the config, the classes, raw or averaged."""
+    meta = checkpoint.get('meta') or {}
+    kept = {'cfg': meta['cfg']} if isinstance(meta.get('cfg'), str) else {}
+    classes = (meta.get('dataset_meta') or {}).get('classes')
+    if classes is not None:
+        kept['dataset_meta'] = {'classes': tuple(map(str, classes))}
+    if weights.kind in (RAW, AVERAGED):
+        kept['weights'] = weights.kind
+    return kept
 
 
 def main(argv: Sequence[str] | None) -> None:
@@ -64,12 +79,10 @@ def main(argv: Sequence[str] | None) -> None:
     )
     parser.add_argument('source', help='checkpoint of a training')
     parser.add_argument('target', type=Path, help='file to write; the hash is added to its name')
-    kind = parser.add_mutually_exclusive_group()
-    kind.add_argument('--ema', action='store_true', help='publish the averaged weights')
-    kind.add_argument('--raw', action='store_true', help='publish the trained weights (default)')
+    add_weights_arguments(parser, 'the raw ones')
     args = parser.parse_args(argv)
-    path = publish(args.source, args.target, args.ema)
-    print(f'{"Averaged" if args.ema else "Trained"} weights: {path}')
+    path, kind = publish(args.source, args.target, wanted_kind(args), args.weights_key)
+    print(f'{NAMES[kind]}: {path}')
 
 
 if __name__ == '__main__':

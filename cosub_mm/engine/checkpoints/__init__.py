@@ -4,19 +4,43 @@ mmengine loads what fits and mentions the rest in a warning, so weights of anoth
 under another prefix train from scratch unnoticed. Here they are errors.
 """
 
+from .choose import (
+    AVERAGED,
+    RAW,
+    UNKNOWN,
+    Weights,
+    add_weights_arguments,
+    choose_weights,
+    find_weights,
+    validated_kind,
+    wanted_kind,
+)
 from .files import CheckpointError, CheckpointMissing, latest_checkpoint, load_checkpoint
 from .match import Match, match_weights
+from .recorded import ema_hooks, parse_config, recorded_config
 from .start import check_pretrained
 from .whole import check_resume, check_weights
 
 __all__ = [
+    'AVERAGED',
+    'RAW',
+    'UNKNOWN',
     'CheckpointError',
     'CheckpointMissing',
     'Match',
+    'Weights',
+    'add_weights_arguments',
     'check_pretrained',
     'check_resume',
     'check_weights',
+    'choose_weights',
+    'ema_hooks',
+    'find_weights',
     'latest_checkpoint',
     'load_checkpoint',
     'match_weights',
+    'parse_config',
+    'recorded_config',
+    'validated_kind',
+    'wanted_kind',
 ]

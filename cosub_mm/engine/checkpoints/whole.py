@@ -1,7 +1,7 @@
 """Checkpoints that must hold all of a model: for a test, or to resume from."""
 
 from mmengine.model import is_model_wrapper
-from torch import nn
+from torch import Tensor, nn
 
 from .files import CheckpointError, load_checkpoint, state_dict_of
 from .match import Match, match_weights
@@ -12,20 +12,28 @@ __all__ = ['check_resume', 'check_weights']
 TRAINING_ONLY = ('auxiliary_head.',)
 
 
-def check_weights(path: str, model: nn.Module, training: bool = False) -> Match:
+def check_weights(
+    path: str,
+    model: nn.Module,
+    training: bool = False,
+    state_dict: dict[str, Tensor] | None = None,
+) -> Match:
     """Check that a checkpoint holds all weights of ``model``, for testing or resuming.
 
     Args:
         path: the checkpoint.
         model: the model that will load it.
         training: also require the parts that only training uses.
+        state_dict: the weights chosen from the checkpoint; None for those that mmengine takes.
 
     Raises:
         CheckpointMissing: no such file.
         CheckpointError: truncated, or a tensor is missing or of another shape.
     """
     model = model.module if is_model_wrapper(model) else model
-    match = match_weights(model, state_dict_of(load_checkpoint(path)))
+    if state_dict is None:
+        state_dict = state_dict_of(load_checkpoint(path))
+    match = match_weights(model, state_dict)
     wrong = match.missing + match.other_shape
     needed = wrong if training else [n for n in wrong if not n.startswith(TRAINING_ONLY)]
     if needed or not match.matched:

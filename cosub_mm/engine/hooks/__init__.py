@@ -1,11 +1,13 @@
 """Hooks of mmengine's ``HOOKS``."""
 
+from .chosen_weights_hook import ChosenWeightsHook
 from .draw_predictions_hook import DrawPredictionsHook
 from .efficient_drop_path_hook import EfficientDropPathHook
 from .epoch_seed_hook import EpochSeedHook, seed_worker
 from .finite_loss_hook import FiniteLossHook, NonFiniteLossError
 
 __all__ = [
+    'ChosenWeightsHook',
     'DrawPredictionsHook',
     'EfficientDropPathHook',
     'EpochSeedHook',
