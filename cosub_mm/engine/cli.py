@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mmengine.config import DictAction
 
 from .amp import AMP_CHOICES
-from .checkpoints import add_weights_arguments
+from .checkpoints import add_accept_argument, add_weights_arguments
 from .distributed import LAUNCHERS
 
 __all__ = ['test_arguments', 'train_arguments']
@@ -92,6 +92,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
         help='override settings of the config, e.g. model.drop_path_rate=.1; lists as "[a,b]"',
     )
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
+    add_accept_argument(parser)
     # Old launchers pass the rank as an argument.
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
     return parser

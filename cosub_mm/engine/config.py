@@ -27,6 +27,7 @@ PARTS = ('train', 'val', 'test')
 
 # Top-level keys that tools and mmengine read but Runner's signature does not name.
 _OTHER_KEYS = (
+    'accept',
     'activation_checkpointing',
     'compile',
     'custom_imports',

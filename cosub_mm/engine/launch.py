@@ -13,7 +13,13 @@ from cosub_mm.stochastic_depth import describe
 
 from .amp import set_amp
 from .batch_size import check_batch_size
-from .checkpoints import check_pretrained, check_resume, check_weights, latest_checkpoint
+from .checkpoints import (
+    accepted,
+    check_pretrained,
+    check_resume,
+    check_weights,
+    latest_checkpoint,
+)
 from .cli import AUTO
 from .config import add_training_hooks, load_config, set_data_root, set_dataloader_defaults
 from .distributed import open_process_group
@@ -94,7 +100,7 @@ def _run_training(cfg: Config, args: Namespace) -> None:
     with user_errors('checking the batch size'):
         check_batch_size(runner.cfg, runner.world_size)
     with user_errors('checking the weights to start from'):
-        _check_start(cfg, runner)
+        _check_start(cfg, runner, accepted(cfg, args))
     with user_errors('building data loaders, optimizer and schedules'):
         _build_training(runner)
     _log_drop_rate(runner)
@@ -203,7 +209,7 @@ def _build(cfg: Config) -> Runner:
         return RUNNERS.build(cfg)
 
 
-def _check_start(cfg: Config, runner: Runner) -> None:
+def _check_start(cfg: Config, runner: Runner, accept: set[str]) -> None:
     found = all_gather_object(cfg.load_from if cfg.resume else None)
     if len(set(found)) > 1:
         raise ValueError(
@@ -213,7 +219,7 @@ def _check_start(cfg: Config, runner: Runner) -> None:
     if cfg.resume:
         check_weights(cfg.load_from, runner.model, training=True)
     else:
-        check_pretrained(cfg, runner.model)
+        check_pretrained(cfg, runner.model, accept)
 
 
 def _build_training(runner: Runner) -> None:

@@ -4,6 +4,7 @@ mmengine loads what fits and mentions the rest in a warning, so weights of anoth
 under another prefix train from scratch unnoticed. Here they are errors.
 """
 
+from .acceptance import ACCEPTABLE, NotAccepted, accepted, add_accept_argument, stop_unless
 from .choose import (
     AVERAGED,
     RAW,
@@ -22,13 +23,17 @@ from .start import check_pretrained
 from .whole import check_resume, check_weights
 
 __all__ = [
+    'ACCEPTABLE',
     'AVERAGED',
     'RAW',
     'UNKNOWN',
     'CheckpointError',
     'CheckpointMissing',
     'Match',
+    'NotAccepted',
     'Weights',
+    'accepted',
+    'add_accept_argument',
     'add_weights_arguments',
     'check_pretrained',
     'check_resume',
@@ -41,6 +46,7 @@ __all__ = [
     'match_weights',
     'parse_config',
     'recorded_config',
+    'stop_unless',
     'validated_kind',
     'wanted_kind',
 ]

@@ -1,46 +1,116 @@
 """Weights that a training starts from."""
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Collection, Iterator
 
+import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
-from .files import CheckpointError, load_checkpoint, state_dict_of
+from .acceptance import accepted, stop_unless
+from .choose import find_weights
+from .files import CheckpointError, load_checkpoint
 from .match import Match, match_weights
+from .parts import Fit, fit_of
 
 __all__ = ['check_pretrained']
 
 
-def _fine_tuning_match(path: str, module: nn.Module, prefix: str | None, owner: str) -> Match:
-    """Match weights to start from; they may leave the head out, but must fit the rest."""
-    state = state_dict_of(load_checkpoint(path))
+def check_pretrained(
+    cfg: Config, model: nn.Module, accept: Collection[str] | None = None
+) -> list[Match]:
+    """Check every checkpoint that training would start from, and report what will be loaded.
+
+    Looks at each ``init_cfg`` of type 'Pretrained' in the model and at ``cfg.load_from`` (not when
+    ``cfg.resume`` is set: see :func:`check_resume`). All of the backbone must be in the checkpoint,
+    and all that the checkpoint has of it in the model; heads, position embeddings and parts outside
+    the backbone may start anew, which is said.
+
+    Args:
+        cfg: the config of the run.
+        model: the model built from it, weights not yet loaded; an mmengine wrapper is unwrapped.
+        accept: differences to go on with (:mod:`.acceptance`); None for those that
+            ``cfg.accept`` names.
+
+    Returns:
+        One report a checkpoint, in the order of loading.
+
+    Raises:
+        CheckpointMissing: no such file.
+        CheckpointError: truncated, or nothing matches.
+        NotAccepted: a part of the backbone is missing, left over, or of another shape.
+    """
+    accept = accepted(cfg) if accept is None else accept
+    model = model.module if is_model_wrapper(model) else model
+    reports = []
+    for name, module, init_cfg in _pretrained_parts(model):
+        path, prefix = init_cfg['checkpoint'], init_cfg.get('prefix')
+        if type(module).__module__.startswith('mmseg.models.backbones'):
+            # These rename keys in init_weights, where nobody can look in advance.
+            match = _own_loading(path, name, module, accept)
+        else:
+            match = _check(path, module, prefix, name or 'model', accept)
+        reports.append(match)
+    path = cfg.get('load_from')
+    if path and not cfg.get('resume'):
+        reports.append(_check(path, model, None, 'model', accept))
+    return reports
+
+
+def _check(
+    path: str, module: nn.Module, prefix: str | None, owner: str, accept: Collection[str]
+) -> Match:
+    """Match weights to start from; they may leave the head out, but must fit the backbone."""
+    checkpoint = load_checkpoint(path)
+    state, evidence = _where_mmengine_looks(checkpoint, path)
     if prefix:
-        dotted = prefix if prefix.endswith('.') else f'{prefix}.'
-        found = {
-            name[len(dotted) :]: value for name, value in state.items() if name.startswith(dotted)
-        }
-        if not found:
-            tops = sorted({str(name).split('.')[0] for name in state})
-            raise CheckpointError(
-                f"checkpoint '{path}' has no key with prefix '{dotted}' for {owner}: 0 tensors "
-                f'match. Its keys start with {", ".join(tops[:8])}.'
-            )
-        state = found
+        state = _below(state, prefix, path, owner)
     match = match_weights(module, state)
-    # A head for other classes is made anew; anything else of another shape would stay random.
-    unfit = [name for name in match.other_shape if 'head' not in name.partition('.')[0]]
-    if not match.matched or unfit:
-        hint = _shapes(module, state, unfit) if unfit else _prefix_hint(module, state)
+    fit = fit_of(module, match)
+    if not match.matched:
         raise CheckpointError(
-            f"checkpoint '{path}' is of another architecture than {owner}: {match}.{hint}"
+            f"checkpoint '{path}' is of another architecture than '{owner}': {match}."
+            f'{_prefix_hint(module, state)}'
         )
+    if fit.lacking or fit.surplus:
+        hint = _shapes(module, state, [n for n in fit.lacking if n in match.other_shape])
+        message = f"checkpoint '{path}' is of another architecture than '{owner}': {fit}.{hint}"
+        stop_unless('partial-weights', accept, message)
+    print_log(f'{owner} starts from {path}, {evidence}. {fit}', logger='current')
     return match
+
+
+def _where_mmengine_looks(checkpoint: dict, path: str) -> tuple[dict[str, Tensor], str]:
+    """The weights that mmengine will load, and a word about which they are."""
+    found = {weights.key: weights for weights in find_weights(checkpoint)}
+    weights = found.get('state_dict') or found.get(None)
+    if weights is None:
+        keys = ' and '.join(f"'{key}'" for key in found)
+        raise CheckpointError(
+            f"checkpoint '{path}' keeps its weights under {keys}, where mmengine does not look. "
+            'Make a file for this model with tools/model_converters/convert.py.'
+        )
+    return weights.tensors, str(weights)
+
+
+def _below(state: dict[str, Tensor], prefix: str, path: str, owner: str) -> dict[str, Tensor]:
+    dotted = prefix if prefix.endswith('.') else f'{prefix}.'
+    found = {n[len(dotted) :]: value for n, value in state.items() if n.startswith(dotted)}
+    if not found:
+        tops = sorted({str(name).split('.')[0] for name in state})
+        raise CheckpointError(
+            f"checkpoint '{path}' has no key with prefix '{dotted}' for '{owner}': 0 tensors "
+            f'match. Its keys start with {", ".join(tops[:8])}.'
+        )
+    return found
 
 
 def _shapes(module: nn.Module, state: dict[str, Tensor], names: list[str]) -> str:
     """Say how the first tensor differs, and what that means for the first convolution."""
+    if not names:
+        return ''
     name, own = names[0], module.state_dict()[names[0]].shape
     loaded = next(v.shape for k, v in state.items() if k.removeprefix('module.') == name)
     text = f' {name} is {tuple(loaded)} in the checkpoint and {tuple(own)} in the model.'
@@ -62,41 +132,27 @@ def _prefix_hint(module: nn.Module, state: dict[str, Tensor]) -> str:
     return f" Its names fit with prefix='{min(useful, key=len)}'." if useful else ''
 
 
-def check_pretrained(cfg: Config, model: nn.Module) -> list[Match]:
-    """Check every checkpoint that training would start from, and report what will be loaded.
-
-    Looks at each ``init_cfg`` of type 'Pretrained' in the model and at ``cfg.load_from`` (not when
-    ``cfg.resume`` is set: see :func:`check_resume`).
-
-    Args:
-        cfg: the config of the run.
-        model: the model built from it, weights not yet loaded; an mmengine wrapper is unwrapped.
-
-    Returns:
-        One report a checkpoint, in the order of loading.
-
-    Raises:
-        CheckpointMissing: no such file.
-        CheckpointError: truncated, nothing matches, or tensors outside the heads differ in shape.
-    """
-    model = model.module if is_model_wrapper(model) else model
-    reports = []
-    for name, module, init_cfg in _pretrained_parts(model):
-        path, prefix = init_cfg['checkpoint'], init_cfg.get('prefix')
-        if type(module).__module__.startswith('mmseg.models.backbones'):
-            # These rename keys in init_weights, where nobody can look in advance.
-            load_checkpoint(path)
-            print_log(f'{name} loads {path} in its own way: not compared', logger='current')
-            continue
-        match = _fine_tuning_match(path, module, prefix, f"'{name or 'model'}'")
-        print_log(f'{name or "model"} starts from {path}: {match}', logger='current')
-        reports.append(match)
-    path = cfg.get('load_from')
-    if path and not cfg.get('resume'):
-        match = _fine_tuning_match(path, model, None, 'the model')
-        print_log(f'the model starts from {path}: {match}', logger='current')
-        reports.append(match)
-    return reports
+def _own_loading(path: str, name: str, module: nn.Module, accept: Collection[str]) -> Match:
+    """Let a copy load its weights in its own way, and see which of its tensors it has got."""
+    load_checkpoint(path)
+    trial = copy.deepcopy(module)
+    with torch.no_grad():
+        for parameter in trial.parameters():
+            parameter.fill_(torch.nan)
+    trial.init_weights()
+    match = Match()
+    for key, parameter in trial.named_parameters():
+        (match.missing if parameter.isnan().any() else match.matched).append(key)
+    fit: Fit = fit_of(trial, match)
+    if not match.matched:
+        raise CheckpointError(
+            f"checkpoint '{path}' is of another architecture than '{name}': {match}."
+        )
+    if fit.lacking:
+        message = f"checkpoint '{path}' is of another architecture than '{name}': {fit}."
+        stop_unless('partial-weights', accept, message)
+    print_log(f'{name} loads {path} in its own way. {fit}', logger='current')
+    return match
 
 
 def _pretrained_parts(model: nn.Module) -> Iterator[tuple[str, nn.Module, dict]]:
