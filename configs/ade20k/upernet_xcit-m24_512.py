@@ -27,3 +27,4 @@ model = dict(
 )
 # The class token stays in the state_dict, but only class attention, left out here, reads it.
 find_unused_parameters = True
+parameters_without_gradient = ['backbone.cls_token']

@@ -34,6 +34,7 @@ _OTHER_KEYS = (
     'efficient_conv_bn_eval',
     'find_unused_parameters',
     'model_wrapper_cfg',
+    'parameters_without_gradient',
     'sync_bn',
     'tta_model',
     'tta_pipeline',
@@ -169,7 +170,7 @@ def add_training_hooks(cfg: Config) -> None:
     """Add the hooks every training needs, unless the config has them already."""
     hooks = list(cfg.get('custom_hooks') or [])
     present = {str(hook.get('type')).rpartition('.')[2] for hook in hooks}
-    for name in ('EpochSeedHook', 'FiniteLossHook'):
+    for name in ('EpochSeedHook', 'FiniteLossHook', 'GradientHook'):
         if name not in present:
             hooks.append(dict(type=f'mmengine.{name}'))
     cfg.custom_hooks = hooks

@@ -24,6 +24,7 @@ from .cli import AUTO
 from .config import add_training_hooks, load_config, set_data_root, set_dataloader_defaults
 from .distributed import open_process_group
 from .errors import user_errors
+from .execution import check_execution
 from .hooks import EfficientDropPathHook
 from .isolation import own_instances
 from .outputs import check_out, request_predictions, write_metrics
@@ -97,6 +98,8 @@ def test(args: Namespace) -> dict:
 
 def _run_training(cfg: Config, args: Namespace) -> None:
     runner = _build(cfg)
+    with user_errors('checking how the model is executed'):
+        check_execution(cfg, runner.model)
     with user_errors('checking the batch size'):
         check_batch_size(runner.cfg, runner.world_size)
     with user_errors('checking the weights to start from'):

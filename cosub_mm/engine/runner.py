@@ -9,9 +9,11 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmengine.runner import runner as mmengine_runner
 from torch import nn
 
 from .batch_size import global_batch_size, lr_factor
+from .execution import checkpoint_activations, compile_backbone, compile_options
 
 __all__ = ['CosubRunner']
 
@@ -25,7 +27,25 @@ class CosubRunner(Runner):
     - A checkpoint is written under another name and renamed when it is whole: a full disk or a
       killed job never leaves half a file under the name of a checkpoint.
     - ``auto_scale_lr`` counts gradient accumulation, and knows ``rule='sqrt'`` beside 'linear'.
+    - ``activation_checkpointing`` leaves every gradient as it is, and ``compile`` compiles the
+      backbone instead of the whole step: see :mod:`.execution`.
     """
+
+    def train(self) -> nn.Module:
+        """Train, with activation checkpointing that is not reentrant."""
+        # Runner.train has no seam for it, but looks the function up in its module.
+        stock = mmengine_runner.turn_on_activation_checkpointing
+        mmengine_runner.turn_on_activation_checkpointing = checkpoint_activations
+        try:
+            return super().train()
+        finally:
+            mmengine_runner.turn_on_activation_checkpointing = stock
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compile the backbone for training; mmengine compiles ``target``, the whole step."""
+        options = compile_options(self.cfg.get('compile'))
+        if options is not None and target == 'train_step':
+            self.logger.info(compile_backbone(self.model, options))
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wrap for distributed training, with or without GPUs."""

@@ -5,6 +5,7 @@ from .draw_predictions_hook import DrawPredictionsHook
 from .efficient_drop_path_hook import EfficientDropPathHook
 from .epoch_seed_hook import EpochSeedHook, seed_worker
 from .finite_loss_hook import FiniteLossHook, NonFiniteLossError
+from .gradient_hook import GradientHook, NotTrainedError
 
 __all__ = [
     'ChosenWeightsHook',
@@ -12,6 +13,8 @@ __all__ = [
     'EfficientDropPathHook',
     'EpochSeedHook',
     'FiniteLossHook',
+    'GradientHook',
     'NonFiniteLossError',
+    'NotTrainedError',
     'seed_worker',
 ]

@@ -18,6 +18,10 @@ from cosub_mm.stochastic_depth import (
 __all__ = ['EfficientDropPathHook']
 
 
+class WarmupError(ValueError):
+    """A warm-up over more drop rates than torch.compile is willing to compile."""
+
+
 @HOOKS.register_module()
 @MMPRETRAIN_HOOKS.register_module()
 class EfficientDropPathHook(Hook):
@@ -120,7 +124,7 @@ class EfficientDropPathHook(Hook):
         limit = torch._dynamo.config.recompile_limit
         graphs = self.warmup + 2  # rates from 0 to the full one, and evaluation
         if graphs > limit:
-            raise ValueError(
+            raise WarmupError(
                 f'warmup={self.warmup} makes torch.compile compile the model {graphs} times, once '
                 f'for each drop rate and for evaluation; it gives up after {limit}. Choose a '
                 f'warm-up of at most {max(limit - 2, 0)} epochs with by_epoch=True, or raise '
