@@ -12,7 +12,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 import cosub_mm  # noqa: F401
-from cosub_mm.stochastic_depth import apply_stochastic_depth, describe
+from cosub_mm.stochastic_depth import describe
 
 FOLDER = Path(__file__).parents[2] / 'configs' / 'ade20k'
 VIT = dict(embed_dims=32, num_layers=4, num_heads=2, feedforward_channels=64)
@@ -45,7 +45,8 @@ def test_one_step(path):
     model_cfg.auxiliary_head.update(in_channels=channels[2], channels=8)
     model = revert_sync_batchnorm(MODELS.build(model_cfg))
     model.init_weights()
-    report = describe(model.backbone) or apply_stochastic_depth(model.backbone)
+    report = describe(model.backbone)  # in the model, not by a hook that a list could lose
+    assert report is not None
     assert {round(branch.rate, 6) for branch in report.blocks} - {0.0}, 'nothing is dropped'
 
     samples = []

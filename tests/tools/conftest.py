@@ -55,6 +55,7 @@ model = dict(
                            bgr_to_rgb=True, pad_val=0, seg_pad_val=255, size=(32, 32)),
     backbone=dict(
         type='mmpretrain.CosubViT', img_size=32, patch_size=8, out_type='featmap',
+        drop_path_rate=0.3,
         arch=dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)),
     decode_head=dict(type='FCNHead', in_channels=32, channels=16, num_convs=1, num_classes=3,
                      norm_cfg=norm_cfg, loss_decode=dict(type='CrossEntropyLoss')),
@@ -77,6 +78,7 @@ val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-2, weight_decay=0.01))
 param_scheduler = dict(type='PolyLR', power=1.0, eta_min=0.0, end=30, by_epoch=False)
+custom_hooks = [dict(type='EmptyCacheHook')]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=30, val_interval=30)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -1,7 +1,7 @@
 # DeepLabV3+ on a dilated ResNet-50 whose blocks can be dropped (mmseg's own cannot).
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(
-    type='EncoderDecoder',
+    type='SupervisedSegmentor',
     data_preprocessor=dict(
         type='SegDataPreProcessor',
         mean=[123.675, 116.28, 103.53],

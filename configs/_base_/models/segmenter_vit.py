@@ -1,6 +1,6 @@
 # Segmenter: ViT-B/16 and a mask transformer of two layers.
 model = dict(
-    type='EncoderDecoder',
+    type='SupervisedSegmentor',
     data_preprocessor=dict(
         type='SegDataPreProcessor',
         mean=[123.675, 116.28, 103.53],

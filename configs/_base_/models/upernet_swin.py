@@ -1,7 +1,7 @@
 # UperNet on Swin-T: 59.9 M parameters with 150 classes (Table 13).
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(
-    type='EncoderDecoder',
+    type='SupervisedSegmentor',
     data_preprocessor=dict(
         type='SegDataPreProcessor',
         mean=[123.675, 116.28, 103.53],
@@ -47,5 +47,5 @@ model = dict(
     train_cfg=dict(),
     test_cfg=dict(mode='whole', crop_size=(512, 512), stride=(341, 341)),
 )
-# Drops blocks without computing them, and logs the realised rate.
+# Prints the drop rate of every block at the start and logs the realised rate.
 custom_hooks = [dict(type='EfficientDropPathHook')]

@@ -1,7 +1,7 @@
 # UperNet on ViT-B/16 as in Table 13: 127.7 M parameters with 150 classes.
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(
-    type='EncoderDecoder',
+    type='SupervisedSegmentor',
     data_preprocessor=dict(
         type='SegDataPreProcessor',
         mean=[123.675, 116.28, 103.53],
@@ -54,5 +54,5 @@ model = dict(
     # --cfg-options model.test_cfg.mode=slide tests by windows of the training size.
     test_cfg=dict(mode='whole', crop_size=(512, 512), stride=(341, 341)),
 )
-# Drops blocks without computing them, and logs the realised rate.
+# Prints the drop rate of every block at the start and logs the realised rate.
 custom_hooks = [dict(type='EfficientDropPathHook')]

@@ -3,7 +3,7 @@
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from cosub_mm.stochastic_depth import apply_stochastic_depth
+from cosub_mm.stochastic_depth import apply_stochastic_depth, describe
 
 __all__ = ['CosubBackbone']
 
@@ -49,5 +49,7 @@ class CosubBackbone:
                 f'backbone={backbone!r} must be the config of a backbone, a dict with `type`.'
             )
         model = MODELS.build(backbone)
-        apply_stochastic_depth(model, drop_path_rate, schedule, implementation)
+        present = describe(model)
+        if present is None or present.settings != (drop_path_rate, schedule, implementation):
+            apply_stochastic_depth(model, drop_path_rate, schedule, implementation)
         return model

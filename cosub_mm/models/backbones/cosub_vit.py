@@ -11,6 +11,8 @@ from mmpretrain.models.utils import resize_pos_embed, to_2tuple
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from cosub_mm.models.drop_path import drop_branches
+
 __all__ = ['CosubViT']
 
 
@@ -43,7 +45,8 @@ class CosubViT(VisionTransformer):
         in_channels: channels of the image.
         out_indices: blocks whose output is returned; negative numbers count from the last block.
         drop_rate: dropout probability after the position embedding and in the branches.
-        drop_path_rate: stochastic depth rate of every block, in [0, 1).
+        drop_path_rate: stochastic depth rate of every block, in [0, 1). Dropped rows are not
+            computed.
         layer_scale_init_value: initial LayerScale weight (1e-4 in the code of DeiT III).
         out_type: ``'cls_token'`` (N, C); ``'featmap'`` (N, C, H, W); ``'avg_featmap'``, the mean
             over the patches, (N, C); ``'raw'``, class token and patches, (N, 1 + H * W, C).
@@ -125,6 +128,8 @@ class CosubViT(VisionTransformer):
             requires_grad=self.pos_embed.requires_grad,
         )
         self._tell_of_cut_pixels(to_2tuple(img_size), to_2tuple(patch_size))
+        if drop_path_rate:
+            drop_branches(self, drop_path_rate)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of an image batch.

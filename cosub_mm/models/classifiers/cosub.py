@@ -6,7 +6,8 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from cosub_mm.losses import agreement, check_loss_args, cosub_loss
-from cosub_mm.stochastic_depth import apply_stochastic_depth, copy_batch_late, max_drop_rate
+from cosub_mm.models.drop_path import drop_branches, require_drop_rate
+from cosub_mm.stochastic_depth import copy_batch_late
 
 from .targets import recipe_target
 
@@ -78,8 +79,8 @@ class CosubClassifier(ImageClassifier):
         self.teacher = teacher
         self.bce_target_threshold = bce_target_threshold if loss == 'bce' else None
         self.label_smoothing = label_smoothing
-        self._check_drop_rate(drop_path_rate)
-        apply_stochastic_depth(self.backbone, drop_path_rate, implementation=implementation)
+        require_drop_rate(self.backbone, drop_path_rate, 'CosubClassifier')
+        drop_branches(self.backbone, drop_path_rate, implementation)
         self._tell_of_head_loss()
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
@@ -112,16 +113,6 @@ class CosubClassifier(ImageClassifier):
                 f'CosubClassifier needs a head that does, e.g. LinearClsHead.'
             )
         return logits.unflatten(0, (self.num_submodels, len(inputs)))
-
-    def _check_drop_rate(self, drop_path_rate: float | None) -> None:
-        rate = max_drop_rate(self.backbone) if drop_path_rate is None else drop_path_rate
-        if rate == 0:
-            raise ValueError(
-                'CosubClassifier needs stochastic depth, and the drop rate of every block is 0: '
-                'the copies of an image would pass the same network and teach each other nothing. '
-                'Set model.drop_path_rate (the paper uses .05 for ViT-S to .6 for ViT-H), or the '
-                "backbone's own drop_path_rate."
-            )
 
     def _tell_of_head_loss(self) -> None:
         """The head's loss is not used; say so where that changes the targets."""

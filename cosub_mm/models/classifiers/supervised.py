@@ -7,7 +7,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from cosub_mm.losses import check_loss_args
-from cosub_mm.stochastic_depth import apply_stochastic_depth
+from cosub_mm.models.drop_path import drop_branches
 
 from .targets import recipe_target
 
@@ -55,8 +55,7 @@ class SupervisedClassifier(ImageClassifier):
         self.loss_name = loss
         self.bce_target_threshold = bce_target_threshold if loss == 'bce' else None
         self.label_smoothing = label_smoothing
-        if drop_path_rate is not None:
-            apply_stochastic_depth(self.backbone, drop_path_rate, implementation=implementation)
+        drop_branches(self.backbone, drop_path_rate, implementation)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Loss of one training step.

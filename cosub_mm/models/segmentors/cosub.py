@@ -8,7 +8,8 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from cosub_mm.losses import check_lam, cosub_pixel_loss, pixel_agreement
-from cosub_mm.stochastic_depth import apply_stochastic_depth, copy_batch_late, max_drop_rate
+from cosub_mm.models.drop_path import drop_branches, require_drop_rate
+from cosub_mm.stochastic_depth import copy_batch_late
 
 __all__ = ['CosubSegmentor']
 
@@ -70,8 +71,8 @@ class CosubSegmentor(EncoderDecoder):
         self.num_submodels = num_submodels
         self.lam = lam
         self._check_head_loss()
-        self._check_drop_rate(drop_path_rate)
-        apply_stochastic_depth(self.backbone, drop_path_rate, implementation=implementation)
+        require_drop_rate(self.backbone, drop_path_rate, 'CosubSegmentor')
+        drop_branches(self.backbone, drop_path_rate, implementation)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Losses of one training step.
@@ -134,14 +135,4 @@ class CosubSegmentor(EncoderDecoder):
                 f'{type(head).__name__} is {type(loss).__name__} with sigmoid, masks, class '
                 f'weights, a pixel sampler, or several terms. Use '
                 f"loss_decode=dict(type='CrossEntropyLoss') without sampler."
-            )
-
-    def _check_drop_rate(self, drop_path_rate: float | None) -> None:
-        rate = max_drop_rate(self.backbone) if drop_path_rate is None else drop_path_rate
-        if rate == 0:
-            raise ValueError(
-                'CosubSegmentor needs stochastic depth, and the drop rate of every block is 0: '
-                'the copies of an image would pass the same network and teach each other nothing. '
-                "Set model.drop_path_rate, e.g. to the backbone's rate in pre-training, or the "
-                "backbone's own drop_path_rate."
             )

@@ -1,0 +1,40 @@
+"""A segmentor whose dropped branches are not computed."""
+
+from mmseg.models import EncoderDecoder
+from mmseg.registry import MODELS
+
+from cosub_mm.models.drop_path import drop_branches
+
+__all__ = ['SupervisedSegmentor']
+
+
+@MODELS.register_module()
+class SupervisedSegmentor(EncoderDecoder):
+    """An ``EncoderDecoder`` with efficient stochastic depth in its backbone.
+
+    Stochastic depth is part of the model, so that whatever stands in ``custom_hooks`` cannot
+    switch it off. Losses, prediction and state_dict are EncoderDecoder's own.
+
+    Args:
+        backbone: as in EncoderDecoder.
+        *args: further positional arguments of EncoderDecoder.
+        drop_path_rate: rate of every block of the backbone, in [0, 1); None keeps the rates that
+            the backbone was built with.
+        implementation: how blocks are dropped, ``'auto'``, ``'subset'`` or ``'mask'``; see
+            :func:`cosub_mm.stochastic_depth.apply_stochastic_depth`.
+        **kwargs: neck, heads, train_cfg, test_cfg, ... of EncoderDecoder.
+
+    Raises:
+        ValueError: a rate outside [0, 1), or a backbone whose branches cannot be dropped.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        *args,
+        drop_path_rate: float | None = None,
+        implementation: str = 'auto',
+        **kwargs,
+    ) -> None:
+        super().__init__(backbone, *args, **kwargs)
+        drop_branches(self.backbone, drop_path_rate, implementation)
