@@ -27,6 +27,7 @@ from .errors import user_errors
 from .execution import check_execution
 from .hooks import EfficientDropPathHook
 from .isolation import own_instances
+from .labels import compare_tested_classes, compare_trained_classes
 from .outputs import check_out, request_predictions, write_metrics
 from .tested_weights import prepare_weights
 from .tta import enable_tta
@@ -106,6 +107,8 @@ def _run_training(cfg: Config, args: Namespace) -> None:
         _check_start(cfg, runner, accepted(cfg, args))
     with user_errors('building data loaders, optimizer and schedules'):
         _build_training(runner)
+    with user_errors('comparing the classes'):
+        compare_trained_classes(runner, cfg, args)
     _log_drop_rate(runner)
     if args.overwrite and is_main_process():
         for name in clear_checkpoints(cfg.work_dir):
@@ -120,6 +123,8 @@ def _run_test(cfg: Config, args: Namespace) -> dict:
         prepare_weights(runner, cfg, args)
     with user_errors('building the data loader'):
         runner.test_loop  # noqa: B018  (the property builds it)
+    with user_errors('comparing the classes'):
+        compare_tested_classes(runner, cfg, args)
     metrics = runner.test()
     if args.out:
         kind = check_out(cfg, args.out)
@@ -220,7 +225,7 @@ def _check_start(cfg: Config, runner: Runner, accept: set[str]) -> None:
             '. Put the work dir on a file system that all machines share.'
         )
     if cfg.resume:
-        check_weights(cfg.load_from, runner.model, training=True)
+        check_weights(cfg.load_from, runner.model, training=True, accept=accept)
     else:
         check_pretrained(cfg, runner.model, accept)
 

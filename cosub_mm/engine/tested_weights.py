@@ -8,6 +8,8 @@ from mmengine.runner import Runner
 
 from .checkpoints import (
     Weights,
+    accepted,
+    check_tested_model,
     check_weights,
     choose_weights,
     ema_hooks,
@@ -36,7 +38,9 @@ def prepare_weights(runner: Runner, cfg: Config, args: Namespace) -> None:
     weights = _choose(runner, cfg, args, checkpoint)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     model = model.module if args.tta else model
-    match = check_weights(args.checkpoint, model, state_dict=weights.tensors)
+    accept = accepted(cfg, args)
+    match = check_weights(args.checkpoint, model, state_dict=weights.tensors, accept=accept)
+    check_tested_model(checkpoint, args.checkpoint, cfg, accept)
     runner.logger.info(f'{args.checkpoint}: {match}')
 
 

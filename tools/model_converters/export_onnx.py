@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -11,7 +11,10 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
 from cosub_mm.engine.checkpoints import (
+    accepted,
+    add_accept_argument,
     add_weights_arguments,
+    check_tested_model,
     check_weights,
     choose_weights,
     load_checkpoint,
@@ -41,7 +44,11 @@ class Scores(nn.Module):
 
 
 def load(
-    config: str, checkpoint: str, want: str | None = None, key: str | None = None
+    config: str,
+    checkpoint: str,
+    want: str | None = None,
+    key: str | None = None,
+    accept: Collection[str] = (),
 ) -> tuple[nn.Module, tuple[int, int]]:
     """The model of a config with trained weights, in evaluation mode, and its input size.
 
@@ -50,6 +57,7 @@ def load(
         checkpoint: its weights.
         want: 'averaged' or 'raw'; None takes those that the training validated.
         key: where the file keeps the weights; goes before ``want``.
+        accept: differences between checkpoint and config to go on with.
     """
     cfg = Config.fromfile(config)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
@@ -58,7 +66,8 @@ def load(
     loaded = load_checkpoint(checkpoint)
     weights = choose_weights(loaded, checkpoint, want, key, default=validated_kind(loaded))
     print(f'{checkpoint}: {weights}')
-    check_weights(checkpoint, model, state_dict=weights.tensors)
+    check_weights(checkpoint, model, state_dict=weights.tensors, accept=accept)
+    check_tested_model(loaded, checkpoint, cfg, accept)
     model.load_state_dict(weights.tensors, strict=False)
     return Scores(model).eval(), default_shape(cfg)
 
@@ -99,10 +108,13 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('config', help='config of the classifier')
     parser.add_argument('checkpoint', help='its trained weights')
     parser.add_argument('target', type=Path, help='.onnx file to write')
+    add_accept_argument(parser)
     add_weights_arguments(parser, 'those that the training validated')
     args = parser.parse_args(argv)
     with user_errors('loading the model'):
-        model, shape = load(args.config, args.checkpoint, wanted_kind(args), args.weights_key)
+        accept = accepted(Config.fromfile(args.config), args)
+        choice = wanted_kind(args), args.weights_key
+        model, shape = load(args.config, args.checkpoint, *choice, accept)
     export(model, shape, args.target)
     print(f'{args.target}: images (batch, 3, {shape[0]}, {shape[1]}) to scores')
     print(f'largest difference from PyTorch: {difference(model, shape, args.target):.2g}')

@@ -16,10 +16,12 @@ from .choose import (
     validated_kind,
     wanted_kind,
 )
+from .classes import check_classes
+from .compare import check_start_model, check_tested_model
 from .files import CheckpointError, CheckpointMissing, latest_checkpoint, load_checkpoint
 from .match import Match, match_weights
 from .recorded import ema_hooks, parse_config, recorded_config
-from .start import check_pretrained
+from .start import check_pretrained, paths_of_kept_heads
 from .whole import check_resume, check_weights
 
 __all__ = [
@@ -35,8 +37,11 @@ __all__ = [
     'accepted',
     'add_accept_argument',
     'add_weights_arguments',
+    'check_classes',
     'check_pretrained',
     'check_resume',
+    'check_start_model',
+    'check_tested_model',
     'check_weights',
     'choose_weights',
     'ema_hooks',
@@ -45,6 +50,7 @@ __all__ = [
     'load_checkpoint',
     'match_weights',
     'parse_config',
+    'paths_of_kept_heads',
     'recorded_config',
     'stop_unless',
     'validated_kind',

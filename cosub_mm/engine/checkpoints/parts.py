@@ -6,11 +6,11 @@ from torch import nn
 
 from .match import Match
 
-__all__ = ['Fit', 'fit_of', 'is_head']
+__all__ = ['COMPUTED', 'Fit', 'fit_of', 'is_head']
 
 # Learned for one resolution, or computed from the configuration.
 _POSITIONS = ('pos_embed', 'absolute_pos_embed', 'relative_position_bias_table')
-_COMPUTED = ('relative_position_index', 'relative_coords_table', 'attn_mask')
+COMPUTED = ('relative_position_index', 'relative_coords_table', 'attn_mask')
 _COUNTERS = ('num_batches_tracked', 'steps', 'n_averaged')
 
 
@@ -66,7 +66,7 @@ def fit_of(module: nn.Module, match: Match) -> Fit:
     dense = _dense_norms(backbone if scope else module)
     anew, lacking = [], []
     for name in [*match.missing, *match.other_shape]:
-        if _ends(name, _COMPUTED):
+        if _ends(name, COMPUTED):
             continue
         inner = name.removeprefix(scope)
         outside = not name.startswith(scope) and name in match.missing
@@ -75,7 +75,7 @@ def fit_of(module: nn.Module, match: Match) -> Fit:
     own = {_top(name.removeprefix(scope)) for name in module.state_dict() if name.startswith(scope)}
     surplus, unused = [], []
     for name in match.unexpected:
-        if _ends(name, (*_COMPUTED, *_COUNTERS)):
+        if _ends(name, (*COMPUTED, *_COUNTERS)):
             continue
         inside = name.startswith(scope) and _top(name.removeprefix(scope)) in own
         known = is_head(name) or _ends(name, _POSITIONS)

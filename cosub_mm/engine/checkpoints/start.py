@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from .acceptance import accepted, stop_unless
 from .choose import find_weights
+from .classes import keeps_head
+from .compare import check_start_model
 from .files import CheckpointError, load_checkpoint
 from .match import Match, match_weights
 from .parts import Fit, fit_of
 
-__all__ = ['check_pretrained']
+__all__ = ['check_pretrained', 'paths_of_kept_heads']
 
 
 def check_pretrained(
@@ -40,7 +42,8 @@ def check_pretrained(
     Raises:
         CheckpointMissing: no such file.
         CheckpointError: truncated, or nothing matches.
-        NotAccepted: a part of the backbone is missing, left over, or of another shape.
+        NotAccepted: a part of the backbone is missing, left over, or of another shape, or computes
+            otherwise.
     """
     accept = accepted(cfg) if accept is None else accept
     model = model.module if is_model_wrapper(model) else model
@@ -52,11 +55,29 @@ def check_pretrained(
             match = _own_loading(path, name, module, accept)
         else:
             match = _check(path, module, prefix, name or 'model', accept)
+        if name == 'backbone':
+            check_start_model(load_checkpoint(path), path, cfg, accept)
         reports.append(match)
     path = cfg.get('load_from')
     if path and not cfg.get('resume'):
         reports.append(_check(path, model, None, 'model', accept))
+        check_start_model(load_checkpoint(path), path, cfg, accept)
     return reports
+
+
+def paths_of_kept_heads(cfg: Config, model: nn.Module) -> list[str]:
+    """Checkpoints whose head a training takes over too, so that its labels must mean the same."""
+    model = model.module if is_model_wrapper(model) else model
+    starts = [(module, init['checkpoint']) for _, module, init in _pretrained_parts(model)]
+    starts = [(module, path) for module, path in starts if module is model]
+    if cfg.get('load_from'):
+        starts.append((model, cfg.load_from))
+    paths = []
+    for module, path in starts:
+        state, _ = _where_mmengine_looks(load_checkpoint(path), path)
+        if keeps_head(match_weights(module, state)):
+            paths.append(path)
+    return paths
 
 
 def _check(
@@ -78,7 +99,7 @@ def _check(
         hint = _shapes(module, state, [n for n in fit.lacking if n in match.other_shape])
         message = f"checkpoint '{path}' is of another architecture than '{owner}': {fit}.{hint}"
         stop_unless('partial-weights', accept, message)
-    print_log(f'{owner} starts from {path}, {evidence}. {fit}', logger='current')
+    print_log(f'{owner} starts from {path}: {fit}. They are {evidence}', logger='current')
     return match
 
 

@@ -1,10 +1,14 @@
 """Checkpoints that must hold all of a model: for a test, or to resume from."""
 
+from collections.abc import Collection
+
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
+from .acceptance import stop_unless
 from .files import CheckpointError, load_checkpoint, state_dict_of
 from .match import Match, match_weights
+from .parts import COMPUTED
 
 __all__ = ['check_resume', 'check_weights']
 
@@ -17,6 +21,7 @@ def check_weights(
     model: nn.Module,
     training: bool = False,
     state_dict: dict[str, Tensor] | None = None,
+    accept: Collection[str] = (),
 ) -> Match:
     """Check that a checkpoint holds all weights of ``model``, for testing or resuming.
 
@@ -25,10 +30,12 @@ def check_weights(
         model: the model that will load it.
         training: also require the parts that only training uses.
         state_dict: the weights chosen from the checkpoint; None for those that mmengine takes.
+        accept: accepted differences.
 
     Raises:
         CheckpointMissing: no such file.
         CheckpointError: truncated, or a tensor is missing or of another shape.
+        NotAccepted: tensors of the checkpoint have no place in the model.
     """
     model = model.module if is_model_wrapper(model) else model
     if state_dict is None:
@@ -41,7 +48,20 @@ def check_weights(
             f"checkpoint '{path}' is of another architecture than the config: {match}. Use the "
             'config it was trained with.'
         )
+    surplus = [name for name in match.unexpected if not _may_be_left(name)]
+    if surplus:
+        more = f', ... ({len(surplus)})' if len(surplus) > 3 else ''
+        message = (
+            f"checkpoint '{path}' is of another architecture than the config: {match}. Left over: "
+            f'{", ".join(surplus[:3])}{more}. Use the config it was trained with.'
+        )
+        stop_unless('partial-weights', accept, message)
     return match
+
+
+def _may_be_left(name: str) -> bool:
+    """Parts of a training, and what is computed anew."""
+    return name.startswith(TRAINING_ONLY) or '.loss' in name or name.endswith(COMPUTED)
 
 
 def check_resume(path: str) -> dict:
