@@ -13,6 +13,7 @@ from mmpretrain.registry import MODELS
 from PIL import Image
 
 import cosub_mm  # noqa: F401
+from cosub_mm.architectures.position_grid import noted_grid
 from cosub_mm.engine.checkpoints import check_pretrained
 from cosub_mm.engine.errors import run_tool
 
@@ -176,3 +177,22 @@ def test_inferencer_reads_a_published_model(
     scores = torch.from_numpy(np.stack([result['pred_scores'] for result in results]))
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
     assert [r['pred_class'] for r in results] == ['abc'[i] for i in expected.argmax(dim=1)]
+
+
+def test_a_grid_that_is_not_square_is_asked_for_and_stays(tmp_path, capsys):
+    options = dict(img_size=(256, 128), embed_dim=192, depth=1, num_heads=3, num_classes=3)
+    model = timm.create_model('vit_tiny_patch16_224', **options)
+    source, target = tmp_path / 'in.pth', tmp_path / 'out.pth'
+    torch.save(model.state_dict(), source)
+    line = ('convert', source, target, '--to', 'mmpretrain')
+    assert _run(*line) == 2
+    told = capsys.readouterr().err
+    assert told.startswith('error: while converting') and '--grid ROWS COLUMNS' in told
+    assert not target.exists()
+    assert _run(*line, '--grid', 16, 8) == 0
+    assert '16x8 patches, which the file says' in capsys.readouterr().out
+    assert _run('publish_model', target, tmp_path / 'published.pth') == 0
+    (path,) = tmp_path.glob('published-*.pth')
+    weights = torch.load(path, weights_only=True)['state_dict']
+    assert weights['backbone.pos_embed'].shape[1] == 128
+    assert noted_grid(weights._metadata['backbone']) == (16, 8)

@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
+from cosub_mm.architectures.position_grid import check_grid, noted_grid
 from cosub_mm.engine.checkpoints import (
     RAW,
     UNKNOWN,
@@ -92,6 +93,19 @@ def _from_hub(name: str) -> dict[str, torch.Tensor]:
         ) from error
 
 
+def _positions(weights: dict[str, torch.Tensor]) -> str:
+    """What the converted ViT says of its position embedding, or what will be assumed."""
+    module = 'backbone' if 'backbone.pos_embed' in weights else ''
+    grid = noted_grid(getattr(weights, '_metadata', {}).get(module))
+    if grid is not None:
+        return f'position embedding: {grid[0]}x{grid[1]} patches, which the file says'
+    tokens = weights['backbone.pos_embed' if module else 'pos_embed'].shape[1]
+    return (
+        f'position embedding: {tokens} entries; the weights do not say for which grid, and it will '
+        f'be taken for square (otherwise: --grid ROWS COLUMNS)'
+    )
+
+
 def convert(argv: Sequence[str] | None) -> None:
     """Parse the command line, convert and write."""
     parser = argparse.ArgumentParser(
@@ -103,20 +117,32 @@ def convert(argv: Sequence[str] | None) -> None:
     parser.add_argument('target', type=Path, help='.pth file to write')
     parser.add_argument('--to', required=True, choices=TARGETS, help='names to write')
     add_weights_arguments(parser, 'the raw ones')
+    parser.add_argument(
+        '--grid',
+        type=int,
+        nargs=2,
+        metavar=('ROWS', 'COLUMNS'),
+        help="patches that a ViT's position embedding is for, where it is not square",
+    )
     parser.add_argument('--config', help='compare the result with the model of this config')
     args = parser.parse_args(argv)
     if args.config and args.to != 'mmpretrain':
         raise UserError('--config compares with a model of mmpretrain: it needs --to mmpretrain.')
     with user_errors(f'converting {args.source}'):
         weights, kind = read(args.source, wanted_kind(args), args.weights_key)
-        family, library = family_of(to_mmpretrain(weights))[0], family_of(weights)[1]
-        result = TARGETS[args.to](weights)
+        grid = check_grid(args.grid, '--grid')
+        family = family_of(to_mmpretrain(weights, grid))[0]
+        library = family_of(weights)[1]
+        result = to_mmpretrain(weights, grid) if grid else weights
+        result = TARGETS[args.to](result)
     if args.config:
         with user_errors(f'comparing with {args.config}'):
             print(check_against(args.config, result))
     args.target.parent.mkdir(parents=True, exist_ok=True)
     wrapper = 'model' if args.to == 'deit' else 'state_dict'
     torch.save(result if args.to == 'timm' else {wrapper: result}, args.target)
+    if family == 'vit':
+        print(_positions(result))
     source = 'timm or DeiT' if library == 'timm' else 'mmpretrain'
     kind = '' if kind == UNKNOWN else f'{kind} '
     print(f'{family}: {len(result)} {kind}tensors from {source} to {args.to}: {args.target}')

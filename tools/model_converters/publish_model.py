@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from cosub_mm.architectures.position_grid import keep_notes
 from cosub_mm.engine.checkpoints import (
     AVERAGED,
     RAW,
@@ -55,6 +56,7 @@ def publish(
     part = target.with_suffix('.part')
     # A clone: a view would drag its whole storage into the file.
     tensors = {name: v.detach().cpu().clone() for name, v in weights.tensors.items()}
+    tensors = keep_notes(tensors, weights.tensors)
     torch.save(dict(state_dict=tensors, meta=_meta(checkpoint, weights)), part)
     digest = hashlib.sha256(part.read_bytes()).hexdigest()[:HASH_LENGTH]
     return part.replace(target.with_name(f'{target.stem}-{digest}.pth')), weights.kind

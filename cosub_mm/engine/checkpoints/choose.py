@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from cosub_mm.architectures.position_grid import keep_notes
+
 from .files import CheckpointError
 from .recorded import ema_hooks, recorded_config
 
@@ -186,7 +188,7 @@ def _single(checkpoint: dict, key: str | None) -> Weights:
 
 
 def _weights(kind: str, checkpoint: dict, key: str | None, evidence: str) -> Weights:
-    state = checkpoint if key is None else checkpoint[key]
+    whole = state = checkpoint if key is None else checkpoint[key]
     if key is None:
         state = {name: value for name, value in state.items() if name != 'meta'}
     counters = [name for name in _COUNTERS if any(n.startswith('module.') for n in state)]
@@ -196,9 +198,9 @@ def _weights(kind: str, checkpoint: dict, key: str | None, evidence: str) -> Wei
         place = f" under '{key}'" if key else ''
         named = f'; see its key {wrong[0]!r}' if wrong else ''
         raise CheckpointError(f'the checkpoint holds no plain weights{place}{named}.')
-    if all(name.startswith('module.') for name in state):
-        state = {name.removeprefix('module.'): value for name, value in state.items()}
-    return Weights(kind, key, state, evidence)
+    strip = 'module.' if all(name.startswith('module.') for name in state) else ''
+    state = {name.removeprefix(strip): value for name, value in state.items()}
+    return Weights(kind, key, keep_notes(state, whole, strip), evidence)
 
 
 def _named(checkpoint: dict, path: str, key: str) -> Weights:

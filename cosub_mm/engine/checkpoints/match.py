@@ -45,10 +45,12 @@ def match_weights(model: nn.Module, state_dict: dict[str, Tensor]) -> Match:
         state_dict: the weights, named as in ``model``.
     """
     weights = {name.removeprefix('module.'): value for name, value in state_dict.items()}
+    metadata = getattr(state_dict, '_metadata', {})
     for name, module in model.named_modules():
+        own = metadata.get(name, metadata.get(f'module.{name}', {}))
         prefix = f'{name}.' if name else ''
         for hook in list(module._load_state_dict_pre_hooks.values()):
-            hook(weights, prefix, {}, False, [], [], [])
+            hook(weights, prefix, own, False, [], [], [])
     match = Match()
     for name, tensor in model.state_dict().items():
         if name.endswith('num_batches_tracked'):

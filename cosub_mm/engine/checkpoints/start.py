@@ -9,6 +9,8 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
+from cosub_mm.architectures.position_grid import keep_notes
+
 from .acceptance import accepted, stop_unless
 from .choose import find_weights
 from .classes import keeps_head
@@ -119,6 +121,7 @@ def _where_mmengine_looks(checkpoint: dict, path: str) -> tuple[dict[str, Tensor
 def _below(state: dict[str, Tensor], prefix: str, path: str, owner: str) -> dict[str, Tensor]:
     dotted = prefix if prefix.endswith('.') else f'{prefix}.'
     found = {n[len(dotted) :]: value for n, value in state.items() if n.startswith(dotted)}
+    found = keep_notes(found, state, strip=dotted)
     if not found:
         tops = sorted({str(name).split('.')[0] for name in state})
         raise CheckpointError(

@@ -11,6 +11,13 @@ from mmpretrain.models.utils import resize_pos_embed, to_2tuple
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from cosub_mm.architectures.position_grid import (
+    check_grid,
+    find_grid,
+    grid_of_init_cfg,
+    note_grid,
+    noted_grid,
+)
 from cosub_mm.models.drop_path import drop_branches
 
 __all__ = ['CosubViT']
@@ -54,6 +61,8 @@ class CosubViT(VisionTransformer):
         patch_cfg: more arguments of mmcv's ``PatchEmbed``. By default pixels beyond the last whole
             patch are left out, as in DeiT III (160 pixels hold 11 patches of 14);
             ``dict(padding='corner')`` pads the image instead.
+        pretrained_grid: (rows, columns) of patches that weights to load were trained with, where
+            the checkpoint does not say (ours do) and it is not square.
         **kwargs: other arguments of mmpretrain's :class:`VisionTransformer`, e.g.
             ``frozen_stages``, ``qkv_bias``, ``interpolate_mode``, ``init_cfg``.
 
@@ -94,6 +103,7 @@ class CosubViT(VisionTransformer):
         out_type: str = 'cls_token',
         final_norm: bool = True,
         patch_cfg: dict | None = None,
+        pretrained_grid: tuple[int, int] | None = None,
         **kwargs,
     ) -> None:
         arch = self._check_arch(arch)
@@ -128,8 +138,16 @@ class CosubViT(VisionTransformer):
             requires_grad=self.pos_embed.requires_grad,
         )
         self._tell_of_cut_pixels(to_2tuple(img_size), to_2tuple(patch_size))
+        self.pretrained_grid = check_grid(pretrained_grid)
+        self._grid_of_file: tuple[int, int] | None = None
+        self.register_state_dict_post_hook(note_grid)
         if drop_path_rate:
             drop_branches(self, drop_path_rate)
+
+    @property
+    def position_grid(self) -> tuple[int, int]:
+        """Rows and columns of patches that the position embedding is for."""
+        return tuple(self.patch_resolution)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of an image batch.
@@ -162,7 +180,9 @@ class CosubViT(VisionTransformer):
     def init_weights(self) -> None:
         """Initialise as DeiT III does: truncated normal of .02, biases 0, or a checkpoint."""
         was_init = self.is_init
+        self._grid_of_file = grid_of_init_cfg(self.init_cfg)
         super().init_weights()
+        self._grid_of_file = None
         if was_init or 'Pretrained' in _init_types(self.init_cfg):
             return
         for module in self.modules():
@@ -198,25 +218,24 @@ class CosubViT(VisionTransformer):
             return x[:, 1:].mean(dim=1)
         return super()._format_output(x, hw)
 
-    def _prepare_pos_embed(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+    def _prepare_pos_embed(
+        self, state_dict: dict, prefix: str, local_metadata: dict, *args, **kwargs
+    ) -> None:
         """Resize the position embeddings of a checkpoint of another resolution."""
         weight = state_dict.get(f'{prefix}pos_embed')
-        if weight is None or weight.shape == self.pos_embed.shape:
+        if weight is None:
             return
-        side = math.isqrt(weight.shape[1])
-        if side * side != weight.shape[1]:
-            raise ValueError(
-                f'The checkpoint has {weight.shape[1]} position embeddings, which fill no square. '
-                f'CosubViT has them on the patches only, without one for the class token; a ViT or '
-                f'DeiT of another kind does not fit it.'
-            )
+        noted = noted_grid(local_metadata) or self._grid_of_file
+        own = self.position_grid
+        source = find_grid(weight.shape[1], own, noted, self.pretrained_grid)
+        if source.grid == own:
+            return
         MMLogger.get_current_instance().info(
-            f'Resize the position embeddings from {side}x{side} to '
-            f'{self.patch_resolution[0]}x{self.patch_resolution[1]} patches '
+            f'Resize the position embeddings from {source} to {own[0]}x{own[1]} patches '
             f'({self.interpolate_mode}).'
         )
         state_dict[f'{prefix}pos_embed'] = resize_pos_embed(
-            weight, (side, side), self.patch_resolution, self.interpolate_mode, num_extra_tokens=0
+            weight, source.grid, own, self.interpolate_mode, num_extra_tokens=0
         )
 
     def _tell_of_cut_pixels(self, img_size: tuple[int, int], patch_size: tuple[int, int]) -> None:

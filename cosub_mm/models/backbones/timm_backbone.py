@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import timm
 import torch
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from timm.layers import resample_abs_pos_embed
@@ -12,6 +13,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from cosub_mm.architectures.position_grid import (
+    PositionGridError,
+    SourceGrid,
+    check_grid,
+    find_grid,
+    grid_of_init_cfg,
+    is_square,
+    note_grid,
+    noted_grid,
+)
 from cosub_mm.engine.optimizers.layer_groups import layer_depths
 from cosub_mm.stochastic_depth import apply_stochastic_depth
 
@@ -39,11 +50,14 @@ class CosubTIMMBackbone(BaseModule):
         drop_path_rate: stochastic depth rate of every block, in [0, 1) (uniform; paper, section 4).
         pretrained: load timm's weights, from its cache or the hub.
         checkpoint_path: local weights in timm's layout.
+        pretrained_grid: (rows, columns) of patches that weights of ``init_cfg`` or ``load_from``
+            were trained with, where the checkpoint does not say (ours do) and it is not square.
         init_cfg: mmengine's, e.g. ``dict(type='Pretrained', ...)``.
         **kwargs: further arguments of the timm model.
 
     Raises:
-        ValueError: unknown model or ``out_type``, or a model that gives no feature maps.
+        ValueError: unknown model or ``out_type``, a model that gives no feature maps, or weights
+            that timm itself would load scrambled.
     """
 
     def __init__(
@@ -56,6 +70,7 @@ class CosubTIMMBackbone(BaseModule):
         drop_path_rate: float = 0.0,
         pretrained: bool = False,
         checkpoint_path: str = '',
+        pretrained_grid: tuple[int, int] | None = None,
         init_cfg: dict | list[dict] | None = None,
         **kwargs,
     ) -> None:
@@ -68,6 +83,8 @@ class CosubTIMMBackbone(BaseModule):
             )
         if img_size is not None:
             kwargs['img_size'] = img_size
+        self.pretrained_grid = check_grid(pretrained_grid)
+        self._grid_of_file: tuple[int, int] | None = None
         self.timm_model = timm.create_model(
             model_name,
             pretrained=pretrained,
@@ -85,7 +102,10 @@ class CosubTIMMBackbone(BaseModule):
             self._keep_feature_layers(out_indices)
         if drop_path_rate:
             apply_stochastic_depth(self.timm_model, drop_path_rate)
+        if pretrained or checkpoint_path:
+            self._check_timms_loading()
         self.register_load_state_dict_pre_hook(_resize_loaded_embedding)
+        self.register_state_dict_post_hook(note_grid)
         self._depths: tuple[dict[str, int], int] | None = None
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -113,7 +133,9 @@ class CosubTIMMBackbone(BaseModule):
     def init_weights(self) -> None:
         """Load ``init_cfg``; otherwise keep what timm initialised or loaded."""
         if self.init_cfg:
+            self._grid_of_file = grid_of_init_cfg(self.init_cfg)
             super().init_weights()
+            self._grid_of_file = None
         self._is_init = True
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
@@ -123,6 +145,18 @@ class CosubTIMMBackbone(BaseModule):
         depths, head = self._depths
         name = param_name.removeprefix(prefix).removeprefix('timm_model.')
         return depths.get(name, head), head + 1
+
+    def _check_timms_loading(self) -> None:
+        """Refuse what timm loads scrambled: it takes weights of an equal count as they are."""
+        embedding = getattr(self.timm_model, 'pos_embed', None)
+        if self.grid is None or embedding.dim() == 4 or self.grid[0] == self.grid[1]:
+            return
+        if is_square(math.prod(self.grid)):
+            raise PositionGridError(
+                f'img_size gives {self.grid[0]}x{self.grid[1]} patches, as many as a square has: '
+                f'timm would load square weights of that count scrambled. Load them by '
+                f"init_cfg=dict(type='Pretrained', ...) with pretrained_grid=(rows, columns)."
+            )
 
     def _keep_feature_layers(self, out_indices: Sequence[int] | None) -> None:
         """Drop what only the classifier needs: unused parameters would stop DDP."""
@@ -142,6 +176,11 @@ class CosubTIMMBackbone(BaseModule):
         """Channels of each feature map."""
         info = self.timm_model.feature_info
         return [info[index]['num_chs'] for index in self.out_indices]
+
+    @property
+    def position_grid(self) -> tuple[int, int] | None:
+        """Rows and columns of patches that the position embedding is for, if there is one."""
+        return self.grid
 
     def _current_grid(self) -> tuple[int, int] | None:
         """Grid of the position embeddings in place, other than ``grid`` while they are resized."""
@@ -188,19 +227,48 @@ def _resize(embedding: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Te
     return resized
 
 
-def _resize_loaded_embedding(module: CosubTIMMBackbone, state_dict: dict, prefix: str, *_) -> None:
+def _resize_loaded_embedding(
+    module: CosubTIMMBackbone, state_dict: dict, prefix: str, local_metadata: dict, *_
+) -> None:
     """Fit the position embedding of weights that were trained at another size."""
     key = f'{prefix}timm_model.pos_embed'
-    loaded = state_dict.get(key)
-    if module.grid is None or loaded is None:
-        return
-    own = module.timm_model.pos_embed
-    if loaded.shape == own.shape or loaded.dim() != own.dim():
+    loaded, own = state_dict.get(key), getattr(module.timm_model, 'pos_embed', None)
+    if module.grid is None or loaded is None or loaded.dim() != own.dim():
         return
     if loaded.dim() == 4:
-        old = tuple(loaded.shape[-2:])
+        source = SourceGrid(tuple(loaded.shape[-2:]), 'its shape')
     else:
-        side = math.isqrt(loaded.shape[1] - (own.shape[1] - math.prod(module.grid)))
-        old = (side, side)
+        tokens = own.shape[1] - math.prod(module.grid)
+        noted = noted_grid(local_metadata) or module._grid_of_file
+        source = _source_grid(module, loaded.shape[1], tokens, noted)
+    if source.grid == module.grid:
+        return
+    MMLogger.get_current_instance().info(
+        f'Resize the position embeddings from {source} to '
+        f'{module.grid[0]}x{module.grid[1]} patches (bicubic).'
+    )
     with torch.no_grad():
-        state_dict[key] = _resize(loaded, old, module.grid).detach()
+        state_dict[key] = _resize(loaded, source.grid, module.grid).detach()
+
+
+def _source_grid(
+    module: CosubTIMMBackbone, loaded: int, tokens: int, noted: tuple[int, int] | None
+) -> SourceGrid:
+    """Grid of a loaded embedding that begins with as many class and other tokens as the model's.
+
+    Raises:
+        PositionGridError: it begins with others, or the grid cannot be known.
+    """
+    patches = loaded - tokens
+    known = noted or module.pretrained_grid
+    others = loaded - math.prod(known) if known else None
+    if others is None and not is_square(patches):
+        # 0 to 5: none, a class token, with distillation token, with four registers
+        others = next((n for n in range(6) if is_square(loaded - n)), None)
+    if others is not None and others != tokens and 0 <= others <= 5:
+        raise PositionGridError(
+            f'The position embedding of the checkpoint has entries for {others} token(s) beside '
+            f'the patches, the model for {tokens} (class, distillation and register tokens): '
+            f'build the model as the weights were (no_embed_class, reg_tokens, class_token).'
+        )
+    return find_grid(patches, module.grid, noted, module.pretrained_grid)

@@ -6,6 +6,13 @@ import re
 import torch
 from torch import Tensor
 
+from cosub_mm.architectures.position_grid import (
+    is_square,
+    keep_notes,
+    noted_grid,
+    with_note,
+)
+
 from .rules import FAMILIES
 
 __all__ = ['ConversionError', 'family_of', 'to_deit', 'to_mmpretrain', 'to_timm']
@@ -42,7 +49,7 @@ def family_of(state_dict: StateDict) -> tuple[str, str]:
     )
 
 
-def to_mmpretrain(state_dict: StateDict) -> StateDict:
+def to_mmpretrain(state_dict: StateDict, grid: tuple[int, int] | None = None) -> StateDict:
     """Weights of a timm or DeiT III model for an ImageClassifier of mmpretrain.
 
     A ViT becomes a ``CosubViT``: where its class token has a position embedding, it is added to the
@@ -50,17 +57,25 @@ def to_mmpretrain(state_dict: StateDict) -> StateDict:
 
     Args:
         state_dict: tensors by name, headless or with a classifier.
+        grid: rows and columns of patches that a ViT's position embedding is for, where the weights
+            do not say (ours do) and it is not square. The result says it.
 
     Raises:
-        ConversionError: an unknown architecture or an unknown parameter in it.
+        ConversionError: an unknown architecture or an unknown parameter in it, or a position
+            embedding whose grid is unknown.
     """
-    state_dict = _timm_names(state_dict)
+    noted = grid or noted_grid(getattr(state_dict, '_metadata', {}).get(''))
+    state_dict = keep_notes(_timm_names(state_dict), state_dict)
     name, library = family_of(state_dict)
+    if grid is not None and name != 'vit':
+        raise ConversionError(f'A grid is for the position embedding of a ViT, not of a {name}.')
     if library == 'mm':
-        return dict(state_dict)
-    if name == 'vit':
-        state_dict = _as_deit3(state_dict)
+        if grid is not None and _class_tokens(state_dict['backbone.pos_embed'].shape[1], grid):
+            raise ConversionError('A CosubViT has position embeddings on its patches only.')
+        return with_note(state_dict, 'backbone', grid) if grid else state_dict
     result = _rename(state_dict, name, to_timm=False)
+    if name == 'vit':
+        result = with_note(_as_deit3(result, noted), 'backbone', noted)
     return _merge_patches(result) if name == 'swin' else result
 
 
@@ -74,8 +89,9 @@ def to_timm(state_dict: StateDict) -> StateDict:
     """
     name, library = family_of(state_dict)
     if library == 'timm':
-        return dict(state_dict)
+        return keep_notes(state_dict, state_dict)
     result = _rename(state_dict, name, to_timm=True)
+    result = keep_notes(result, state_dict, strip='backbone.')
     return _merge_patches(result) if name == 'swin' else result
 
 
@@ -104,19 +120,34 @@ def _timm_names(state_dict: StateDict) -> StateDict:
     }
 
 
-def _as_deit3(state_dict: StateDict) -> StateDict:
-    """A plain ViT as the DeiT III model that computes the same."""
+def _as_deit3(state_dict: StateDict, grid: tuple[int, int] | None) -> StateDict:
+    """A plain ViT, with mmpretrain's names, as the DeiT III model that computes the same."""
     result = dict(state_dict)
-    tokens = result['pos_embed'].shape[1]
-    if math.isqrt(tokens) ** 2 != tokens and math.isqrt(tokens - 1) ** 2 == tokens - 1:
-        result['cls_token'] = result['cls_token'] + result['pos_embed'][:, :1]
-        result['pos_embed'] = result['pos_embed'][:, 1:]
+    position = result['backbone.pos_embed']
+    if _class_tokens(position.shape[1], grid):
+        result['backbone.cls_token'] = result['backbone.cls_token'] + position[:, :1]
+        result['backbone.pos_embed'] = position[:, 1:]
     for key in state_dict:
-        block = re.match(r'blocks\.\d+(?=\.norm1\.weight$)', key)
-        for branch in ('ls1', 'ls2'):
-            if block and f'{block[0]}.{branch}.gamma' not in state_dict:
-                result[f'{block[0]}.{branch}.gamma'] = torch.ones_like(state_dict[key])
+        block = re.match(r'backbone\.layers\.\d+(?=\.ln1\.weight$)', key)
+        for scale in ('attn.gamma1.weight', 'ffn.gamma2.weight'):
+            if block and f'{block[0]}.{scale}' not in state_dict:
+                result[f'{block[0]}.{scale}'] = torch.ones_like(state_dict[key])
     return result
+
+
+def _class_tokens(tokens: int, grid: tuple[int, int] | None) -> int:
+    """How many entries of a position embedding belong to a class token: 0 or 1."""
+    if grid is not None:
+        rest = tokens - math.prod(grid)
+    else:
+        rest = 0 if is_square(tokens) else 1 if is_square(tokens - 1) else None
+    if rest not in (0, 1):
+        known = f'{grid[0]}x{grid[1]} patches' if grid else 'a square of patches'
+        raise ConversionError(
+            f'The {tokens} position embeddings are not those of {known}, with or without one for '
+            f'the class token. Give the grid that they were trained for: --grid ROWS COLUMNS.'
+        )
+    return rest
 
 
 def _rename(state_dict: StateDict, family: str, to_timm: bool) -> StateDict:

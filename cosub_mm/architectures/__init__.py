@@ -1,0 +1,1 @@
+"""What is known of backbones of other libraries."""
