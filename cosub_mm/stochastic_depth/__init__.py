@@ -6,12 +6,12 @@ from .apply import (
     remove_stochastic_depth,
     scale_drop_rates,
 )
-from .branches import Branch, register_block
-from .find import UnknownBlockError
-from .late_copy import copy_batch_late
-from .module import StochasticDepth
+from .copies.late_copy import copy_batch_late
+from .places.table import Branch, register_block
 from .report import BranchReport, Report, describe, realised_drop_rate
-from .schedule import block_rates, rounded_rate
+from .rows.schedule import block_rates, rounded_rate
+from .search.find import UnknownBlockError
+from .step.module import StochasticDepth
 
 __all__ = [
     'Branch',

@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from .branches import Branch, branches_of, class_name, has_shortcut, refusal_of
-from .ends import attach, detach_all, ends_of, is_drop_path, keeps_zero
-from .find import UnknownBlockError, drop_path_slots, find_branches, unnamed_places
-from .module import StochasticDepth
+from .places.attach import attach, detach_all, ends_of, is_drop_path, keeps_zero
+from .places.table import Branch, branches_of, class_name, has_shortcut, refusal_of
 from .report import Report, describe
-from .rule import IMPLEMENTATIONS
-from .schedule import block_rates
+from .rows.rule import IMPLEMENTATIONS
+from .rows.schedule import block_rates
+from .search.find import UnknownBlockError, drop_path_slots, find_branches, unnamed_places
+from .step.module import StochasticDepth
 
 __all__ = [
     'apply_stochastic_depth',

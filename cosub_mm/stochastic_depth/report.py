@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from .ends import ends_of
-from .functional import STATIC_FROM, kept_count
-from .module import StochasticDepth
-from .rule import explain
+from .places.attach import ends_of
+from .rows.functional import STATIC_FROM, kept_count
+from .rows.rule import explain
+from .step.module import StochasticDepth
 
 __all__ = ['BranchReport', 'Report', 'describe', 'realised_drop_rate']
 

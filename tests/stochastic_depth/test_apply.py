@@ -19,7 +19,7 @@ from cosub_mm.stochastic_depth import (
     remove_stochastic_depth,
     scale_drop_rates,
 )
-from cosub_mm.stochastic_depth.branches import BLOCKS
+from cosub_mm.stochastic_depth.places.table import BLOCKS
 
 
 def vit(**kwargs):

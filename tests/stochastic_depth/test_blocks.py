@@ -6,7 +6,7 @@ from mmpretrain.models import RevVisionTransformer, SEResNet
 
 from cosub_mm.stochastic_depth import StochasticDepth, UnknownBlockError, apply_stochastic_depth
 from cosub_mm.stochastic_depth import remove_stochastic_depth as remove
-from cosub_mm.stochastic_depth.ends import is_drop_path
+from cosub_mm.stochastic_depth.places.attach import is_drop_path
 from tests.stochastic_depth import models
 
 

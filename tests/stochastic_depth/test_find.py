@@ -14,7 +14,7 @@ from cosub_mm.stochastic_depth import (
     describe,
     register_block,
 )
-from cosub_mm.stochastic_depth.branches import BLOCKS, class_name
+from cosub_mm.stochastic_depth.places.table import BLOCKS, class_name
 from tests.stochastic_depth import models
 
 

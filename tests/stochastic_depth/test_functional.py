@@ -9,7 +9,7 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 from cosub_mm.stochastic_depth import rounded_rate
-from cosub_mm.stochastic_depth.functional import (
+from cosub_mm.stochastic_depth.rows.functional import (
     STATIC_FROM,
     Rows,
     add_rows,

@@ -9,11 +9,11 @@ from cosub_mm.stochastic_depth import (
     Branch,
     StochasticDepth,
     apply_stochastic_depth,
-    pending,
     register_block,
 )
-from cosub_mm.stochastic_depth.branches import BLOCKS, class_name
-from cosub_mm.stochastic_depth.pending import PendingResidual
+from cosub_mm.stochastic_depth.places.table import BLOCKS, class_name
+from cosub_mm.stochastic_depth.savings import pending
+from cosub_mm.stochastic_depth.savings.pending import PendingResidual
 from tests.stochastic_depth import models
 
 

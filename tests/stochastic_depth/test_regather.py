@@ -11,8 +11,8 @@ from torch.autograd.graph import (
 from torch.utils.checkpoint import checkpoint_sequential
 
 from cosub_mm.stochastic_depth import apply_stochastic_depth
-from cosub_mm.stochastic_depth.functional import draw_rows, take_rows
-from cosub_mm.stochastic_depth.regather import regather_for_backward
+from cosub_mm.stochastic_depth.rows.functional import draw_rows, take_rows
+from cosub_mm.stochastic_depth.savings.regather import regather_for_backward
 
 
 class Held:

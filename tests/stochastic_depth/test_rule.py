@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from cosub_mm.stochastic_depth import StochasticDepth, apply_stochastic_depth, describe
-from cosub_mm.stochastic_depth.rule import choose, is_convolutional
+from cosub_mm.stochastic_depth.rows.rule import choose, is_convolutional
 
 
 @pytest.mark.parametrize(

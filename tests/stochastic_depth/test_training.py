@@ -17,7 +17,7 @@ from cosub_mm.stochastic_depth import (
     register_block,
     remove_stochastic_depth,
 )
-from cosub_mm.stochastic_depth.branches import BLOCKS
+from cosub_mm.stochastic_depth.places.table import BLOCKS
 from tests.stochastic_depth import models
 
 

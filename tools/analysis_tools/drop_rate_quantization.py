@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from cosub_mm.stochastic_depth import rounded_rate
-from cosub_mm.stochastic_depth.schedule import ROUNDINGS
+from cosub_mm.stochastic_depth.rows.schedule import ROUNDINGS
 
 
 def parse_args() -> argparse.Namespace:

@@ -8,8 +8,8 @@ import torch
 from timm.models import _registry as timm_registry
 from torch import nn
 
-from cosub_mm.stochastic_depth.branches import class_name, owner_of_forward
-from cosub_mm.stochastic_depth.find import drop_path_slots
+from cosub_mm.stochastic_depth.places.table import class_name, owner_of_forward
+from cosub_mm.stochastic_depth.search.find import drop_path_slots
 
 __all__ = ['BATCH', 'Candidate', 'timm_block_candidates', 'timm_candidates']
 

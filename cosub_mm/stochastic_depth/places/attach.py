@@ -2,9 +2,9 @@
 
 from torch import nn
 
-from .branches import Branch
-from .module import StochasticDepth
-from .rule import is_convolutional
+from ..rows.rule import is_convolutional
+from ..step.module import StochasticDepth
+from .table import Branch
 
 __all__ = [
     'attach',

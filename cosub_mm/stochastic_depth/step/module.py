@@ -9,10 +9,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.module import _has_any_global_hook
 from torch.utils._pytree import tree_map
 
-from .functional import Rows, draw_rows, mask_rows, put_rows, take_rows
-from .pending import PendingResidual, Stream
-from .regather import regather_for_backward
-from .rule import choose
+from ..rows.functional import Rows, draw_rows, mask_rows, put_rows, take_rows
+from ..rows.rule import choose
+from ..savings.pending import PendingResidual, Stream
+from ..savings.regather import regather_for_backward
 
 __all__ = ['StochasticDepth']
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
-from .branches import Branch
-from .ends import attach
+from ..places.attach import attach
+from ..places.table import Branch
 
 __all__ = ['disagreement', 'use_float64']
 

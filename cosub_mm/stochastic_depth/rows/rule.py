@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from .module import StochasticDepth
+    from ..step.module import StochasticDepth
 
 __all__ = ['IMPLEMENTATIONS', 'choose', 'explain', 'is_convolutional']
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from .functional import Rows, add_rows, put_rows
+from ..rows.functional import Rows, add_rows, put_rows
 
 __all__ = ['PendingResidual', 'Stream']
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from .ends import ends_of
-from .module import StochasticDepth
+from ..places.attach import ends_of
+from ..step.module import StochasticDepth
 
 __all__ = ['CopiedBatch', 'copy_batch_late']
 

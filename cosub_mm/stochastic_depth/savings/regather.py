@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import disable_saved_tensors_hooks, saved_tensors_hooks
 
-from .functional import gather_rows
+from ..rows.functional import gather_rows
 
 __all__ = ['regather_for_backward']
 

@@ -1,0 +1,1 @@
+"""Copying the batch late, for co-training."""

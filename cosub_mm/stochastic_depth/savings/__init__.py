@@ -1,0 +1,1 @@
+"""What makes a step smaller; may be deleted without changing a value."""

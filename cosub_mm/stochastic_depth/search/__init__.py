@@ -1,0 +1,1 @@
+"""Blocks that the table does not name: watched, found, proven."""
