@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 import cosub_mm  # noqa: F401
+from cosub_mm.engine.checkpoints import check_start_model
 from cosub_mm.evaluation.complexity import meta_device
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,9 @@ def test_checkpoint_is_that_of_a_config_and_fits(path):
     work_dirs, name, file = init_cfg.checkpoint.split('/')
     source = Config.fromfile(ROOT / f'configs/cosub/{name}.py')
     assert (work_dirs, file) == ('work_dirs', f'epoch_{source.train_cfg.max_epochs}.pth')
+    # As the checkpoint records it; the backbone must compute the same.
+    recorded = '\n'.join(f'{key} = {value!r}' for key, value in source.to_dict().items())
+    check_start_model(dict(meta=dict(cfg=recorded)), file, cfg, ())
     have, want = shapes(source), shapes(cfg)
     missing = [key for key in want if key not in have and not key.startswith(ONLY_DENSE)]
     assert not missing

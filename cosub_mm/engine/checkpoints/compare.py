@@ -29,9 +29,10 @@ _TRAINING = {
 # Settings that a test may have its own of; they are said.
 _FREE = ('img_size', 'test_cfg', 'pad_val', 'pad_value', 'pad_size_divisor', 'size_divisor')
 # What must not change between pre-training and fine-tuning, and nobody sees it in the tensors.
-_UNSEEN = ('num_heads', 'padding', 'act_cfg', 'norm_cfg', 'eps', 'qk_scale', 'interpolate_mode')
+_UNSEEN = ('num_heads', 'act_cfg', 'norm_cfg', 'eps', 'qk_scale', 'interpolate_mode')
 _SWAPS = ('to_rgb', 'bgr_to_rgb', 'rgb_to_bgr')
-_COLOURS = ('mean', 'std', 'to_rgb')
+# What may, since segmentation pads and a few data sets have their own normalisation; it is said.
+_SAID = ('mean', 'std', 'to_rgb', 'padding')
 _UNSET = '(not set)'
 
 
@@ -105,7 +106,7 @@ def check_start_model(checkpoint: dict, path: str, cfg: dict, accept: Collection
     if recorded is None or not cfg.get('model'):
         return
     found = differences(recorded, cfg)
-    _warn(path, [difference for difference in found if difference.about(_COLOURS)])
+    _warn(path, [difference for difference in found if difference.about(_SAID)])
     wrong = [d for d in found if d.about(['backbone']) and d.about(_UNSEEN)]
     if wrong:
         stop_unless('other-model', accept, _message(path, wrong))

@@ -121,9 +121,10 @@ def test_another_size_is_said(monkeypatch):
     'changes, stops',
     [
         ({'model.backbone.arch.num_heads': 4}, True),
-        ({'model.backbone.patch_cfg': dict(padding='corner')}, True),
+        ({'model.backbone.norm_cfg.eps': 1e-3}, True),
         # These are what fine-tuning and segmentation change.
         ({'model.backbone.out_type': 'featmap', 'model.backbone.final_norm': False}, False),
+        ({'model.backbone.patch_cfg': dict(padding='corner')}, False),
         ({'model.backbone.img_size': 64, 'model.head.type': 'VisionTransformerClsHead'}, False),
         ({'model.neck.type': 'Feature2Pyramid', 'data_preprocessor.mean': [0.0] * 3}, False),
     ],
