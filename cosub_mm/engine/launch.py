@@ -182,7 +182,7 @@ def _find_resume_point(cfg: Config, args: Namespace) -> dict:
         if not args.overwrite:
             refuse_to_overwrite(cfg.work_dir)
         return {}
-    meta = check_resume(path)
+    meta = check_resume(path, cfg)
     cfg.load_from = path
     randomness = dict(cfg.get('randomness') or {})
     if randomness.get('seed') is None and meta.get('seed') is not None:

@@ -183,6 +183,36 @@ def test_tested_weights(trained_with_ema, hook, flags, kind, tmp_path):
     assert f'testing {checkpoint} with {words[kind]}' in log
 
 
+def test_resuming_needs_the_hook(trained_with_ema, classification, tmp_path, capsys):
+    """Without it mmengine would go on from the average, with the optimizer of the raw weights."""
+    _, checkpoint = trained_with_ema
+    line = ['--work-dir', str(tmp_path), '--resume', str(checkpoint.with_name('epoch_1.pth'))]
+    assert train.main([str(classification), *line]) == 2
+    assert 'the optimizer belongs to the raw ones' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('by', ['load_from', 'init_cfg'])
+def test_training_says_which_weights_it_starts_from(trained_with_ema, tmp_path, by):
+    from mmengine.config import Config
+    from mmengine.registry import MODELS, init_default_scope
+
+    from cosub_mm.engine.checkpoints import check_pretrained
+
+    config, checkpoint = trained_with_ema
+    cfg, said = Config.fromfile(config), []
+    init_default_scope('mmpretrain')
+    if by == 'load_from':
+        cfg.load_from = str(checkpoint)
+    else:
+        start = dict(type='Pretrained', checkpoint=str(checkpoint), prefix='backbone.')
+        cfg.model.backbone.init_cfg = start
+    with pytest.MonkeyPatch.context() as patch:
+        place = 'cosub_mm.engine.checkpoints.start.print_log'
+        patch.setattr(place, lambda text, **_: said.append(text))
+        check_pretrained(cfg, MODELS.build(cfg.model))
+    assert "They are the averaged weights (EMA) under 'state_dict': its config has EMA" in said[0]
+
+
 def test_exported_weights(trained_with_ema, tmp_path, capsys):
     namespace = runpy.run_path(str(ROOT / 'tools/model_converters/export_onnx.py'))
     config, checkpoint = map(str, trained_with_ema)

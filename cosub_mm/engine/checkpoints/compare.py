@@ -25,6 +25,7 @@ _TRAINING = {
     *('drop_path_rate', 'drop_rate', 'attn_drop_rate', 'proj_drop_rate', 'dropout_ratio'),
     *('frozen_stages', 'norm_eval', 'with_cp', 'requires_grad', 'batch_augments', 'to_onehot'),
     *('ignore_index', 'num_classes', 'size', 'seg_pad_val', 'checkpoint_path'),
+    'pretrained_grid',
 }
 # Settings that a test may have its own of; they are said.
 _FREE = ('img_size', 'test_cfg', 'pad_val', 'pad_value', 'pad_size_divisor', 'size_divisor')

@@ -6,9 +6,11 @@ from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from .acceptance import stop_unless
+from .choose import AVERAGED, find_weights
 from .files import CheckpointError, load_checkpoint, state_dict_of
 from .match import Match, match_weights
 from .parts import COMPUTED
+from .recorded import ema_hooks
 
 __all__ = ['check_resume', 'check_weights']
 
@@ -64,12 +66,17 @@ def _may_be_left(name: str) -> bool:
     return name.startswith(TRAINING_ONLY) or '.loss' in name or name.endswith(COMPUTED)
 
 
-def check_resume(path: str) -> dict:
+def check_resume(path: str, cfg: dict | None = None) -> dict:
     """Check that training can go on from ``path`` and return the checkpoint's meta data.
+
+    Args:
+        path: the checkpoint.
+        cfg: the config that will go on; None leaves its hooks out.
 
     Raises:
         CheckpointMissing: no such file.
-        CheckpointError: truncated, or weights alone, without optimizer and position.
+        CheckpointError: truncated, weights alone, without optimizer and position, or averaged
+            weights where no hook knows of them.
     """
     checkpoint = load_checkpoint(path)
     meta = checkpoint.get('meta') or {}
@@ -78,5 +85,13 @@ def check_resume(path: str) -> dict:
             f"checkpoint '{path}' holds weights without the state of a training (best_*.pth and "
             'published files do), so it cannot be resumed. To start a new training from its '
             f'weights use --cfg-options load_from={path}'
+        )
+    averaged = [w.kind for w in find_weights(checkpoint) if w.key == 'state_dict'] == [AVERAGED]
+    if averaged and cfg is not None and not any(ema_hooks(cfg)):
+        raise CheckpointError(
+            f"checkpoint '{path}' keeps the averaged weights (EMA) where mmengine looks, and the "
+            'optimizer belongs to the raw ones. Go on with the EMAHook that it was trained with in '
+            'custom_hooks, or start a new training from what tools/model_converters/'
+            'publish_model.py writes with --raw or --ema.'
         )
     return meta
