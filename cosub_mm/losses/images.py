@@ -26,6 +26,7 @@ def cosub_loss(
     lam: float = 0.5,
     loss: str = 'bce',
     teacher: str = 'soft',
+    class_weight: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Label loss and co-training loss of several submodels (paper, eq. 1 and 2).
 
@@ -36,6 +37,9 @@ def cosub_loss(
         loss: ``'bce'``, the mean over batch and classes, or ``'ce'``, the mean over the batch.
         teacher: what a submodel learns from another one: its probabilities (``'soft'``) or, as in
             the hard distillation of DeiT, its most probable class (``'hard'``).
+        class_weight: (classes,), factors of the classes in the label loss: of each class's own
+            term with BCE, of the labelled class's with CE. The means stay over batch (and
+            classes), so that weights of mean 1 keep the scale; the co-training loss has none.
 
     Returns:
         ``loss_label`` and ``loss_cosub``, scalars whose sum is eq. 2. With more than two submodels
@@ -54,7 +58,7 @@ def cosub_loss(
     target = _dense_target(target, logits)
     with torch.autocast(logits.device.type, enabled=False):
         return dict(
-            loss_label=lam * _loss(logits, target.expand_as(logits), loss),
+            loss_label=lam * _loss(logits, target.expand_as(logits), loss, class_weight),
             loss_cosub=(1 - lam) * submodel_loss(logits, loss, teacher),
         )
 
@@ -168,8 +172,8 @@ def _teacher_prediction(logits: Tensor, loss: str, teacher: str) -> Tensor:
     return logits.sigmoid() if loss == 'bce' else logits.softmax(dim=-1)
 
 
-def _loss(logits: Tensor, target: Tensor, loss: str) -> Tensor:
+def _loss(logits: Tensor, target: Tensor, loss: str, class_weight: Tensor | None = None) -> Tensor:
     """Mean over submodels and batch; for BCE over the classes too."""
     if loss == 'bce':
-        return F.binary_cross_entropy_with_logits(logits, target)
-    return F.cross_entropy(logits.flatten(0, 1), target.flatten(0, 1))
+        return F.binary_cross_entropy_with_logits(logits, target, weight=class_weight)
+    return F.cross_entropy(logits.flatten(0, 1), target.flatten(0, 1), weight=class_weight)

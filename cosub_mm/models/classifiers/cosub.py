@@ -1,6 +1,5 @@
 """Submodel co-training of an image classifier."""
 
-from mmengine.logging import MMLogger
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 from torch import Tensor
@@ -9,7 +8,8 @@ from cosub_mm.losses import agreement, check_loss_args, cosub_loss
 from cosub_mm.models.drop_path import drop_branches, require_drop_rate
 from cosub_mm.stochastic_depth import copy_batch_late
 
-from .targets import recipe_target
+from .head_loss import read_head_loss
+from .targets import class_scores, recipe_target
 
 __all__ = ['CosubClassifier']
 
@@ -28,7 +28,9 @@ class CosubClassifier(ImageClassifier):
         *args: further positional arguments of ImageClassifier.
         num_submodels: copies of each image, at least 2 (the paper's number).
         lam: weight of the label loss in eq. 1 (.5 in the paper, Table 5).
-        loss: ``'bce'`` or ``'ce'`` (Table 3). It replaces the loss of the head.
+        loss: ``'bce'`` or ``'ce'`` (Table 3). It replaces the loss of the head, of which
+            ``loss_weight``, ``class_weight`` (in the label loss) and ``cal_acc`` are kept; what
+            would be dropped is refused.
         teacher: ``'soft'`` or ``'hard'`` (Table 3).
         drop_path_rate: stochastic depth rate of every block of the backbone, in [0, 1); None keeps
             the rates that the backbone was built with.
@@ -40,7 +42,8 @@ class CosubClassifier(ImageClassifier):
         **kwargs: neck, head, train_cfg, data_preprocessor, ... of ImageClassifier.
 
     Raises:
-        ValueError: an argument outside its range, a smoothing that makes every class a positive,
+        ValueError: an argument outside its range, a head whose own loss or options would be
+            dropped, several labels for an image, a smoothing that makes every class a positive,
             or no stochastic depth anywhere, which would make all copies equal.
 
     Example:
@@ -79,9 +82,9 @@ class CosubClassifier(ImageClassifier):
         self.teacher = teacher
         self.bce_target_threshold = bce_target_threshold if loss == 'bce' else None
         self.label_smoothing = label_smoothing
+        self.head_loss = read_head_loss(self, loss, label_smoothing)
         require_drop_rate(self.backbone, drop_path_rate, 'CosubClassifier')
         drop_branches(self.backbone, drop_path_rate, implementation)
-        self._tell_of_head_loss()
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Losses of one training step.
@@ -98,8 +101,11 @@ class CosubClassifier(ImageClassifier):
         target = recipe_target(
             data_samples, logits.shape[-1], self.label_smoothing, self.bce_target_threshold
         )
-        losses = cosub_loss(logits, target, self.lam, self.loss_name, self.teacher)
+        weight = self.head_loss.class_weight_like(logits)
+        losses = cosub_loss(logits, target, self.lam, self.loss_name, self.teacher, weight)
+        losses = {name: self.head_loss.weight * value for name, value in losses.items()}
         losses['agreement'] = agreement(logits)
+        losses.update(self.head_loss.accuracies(logits.flatten(0, 1), data_samples))
         return losses
 
     def _submodel_logits(self, inputs: Tensor) -> Tensor:
@@ -107,19 +113,5 @@ class CosubClassifier(ImageClassifier):
         # What lies before the first random branch is the same for all copies: it runs once.
         with copy_batch_late(self.backbone, inputs, self.num_submodels) as batch:
             logits = self.head(self.extract_feat(batch.inputs))
-        if not isinstance(logits, Tensor) or logits.dim() != 2:
-            raise TypeError(
-                f'{type(self.head).__name__} does not return one score a class, (batch, classes); '
-                f'CosubClassifier needs a head that does, e.g. LinearClsHead.'
-            )
+        logits = class_scores(logits, self.head)
         return logits.unflatten(0, (self.num_submodels, len(inputs)))
-
-    def _tell_of_head_loss(self) -> None:
-        """The head's loss is not used; say so where that changes the targets."""
-        smoothing = getattr(getattr(self.head, 'loss_module', None), 'label_smooth_val', 0)
-        if smoothing and smoothing != self.label_smoothing:
-            MMLogger.get_current_instance().warning(
-                f'The head smooths labels by {smoothing}, but CosubClassifier replaces its loss '
-                f'and smooths by {self.label_smoothing} (model.label_smoothing). DeiT III trains '
-                f'ImageNet-1k with BCE and without smoothing.'
-            )

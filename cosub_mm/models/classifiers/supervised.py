@@ -9,7 +9,8 @@ from torch import Tensor
 from cosub_mm.losses import check_loss_args
 from cosub_mm.models.drop_path import drop_branches
 
-from .targets import recipe_target
+from .head_loss import read_head_loss
+from .targets import class_scores, recipe_target
 
 __all__ = ['SupervisedClassifier']
 
@@ -26,7 +27,8 @@ class SupervisedClassifier(ImageClassifier):
         backbone: as in ImageClassifier.
         *args: further positional arguments of ImageClassifier.
         loss: ``'bce'``, the mean over batch and classes as in the code of DeiT III (a head's own
-            sigmoid loss is the sum over classes), or ``'ce'``.
+            sigmoid loss is the sum over classes), or ``'ce'``. It replaces the loss of the head,
+            of which ``loss_weight``, ``class_weight`` and ``cal_acc`` are kept.
         drop_path_rate: stochastic depth rate of every block, in [0, 1); None keeps the backbone's.
         implementation: see :func:`cosub_mm.stochastic_depth.apply_stochastic_depth`.
         bce_target_threshold: with BCE, a class whose mixed target exceeds it is a positive.
@@ -34,7 +36,8 @@ class SupervisedClassifier(ImageClassifier):
         **kwargs: neck, head, train_cfg, data_preprocessor, ... of ImageClassifier.
 
     Raises:
-        ValueError: an argument outside its range.
+        ValueError: an argument outside its range, a head whose own loss or options would be
+            dropped, or several labels for an image.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class SupervisedClassifier(ImageClassifier):
         self.loss_name = loss
         self.bce_target_threshold = bce_target_threshold if loss == 'bce' else None
         self.label_smoothing = label_smoothing
+        self.head_loss = read_head_loss(self, loss, label_smoothing)
         drop_branches(self.backbone, drop_path_rate, implementation)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
@@ -65,14 +69,15 @@ class SupervisedClassifier(ImageClassifier):
             data_samples: their labels, or mixed scores where mixup or cutmix made them.
 
         Returns:
-            ``loss``, a scalar.
+            ``loss``, a scalar, and accuracies where the head has ``cal_acc``.
         """
-        logits = self.head(self.extract_feat(inputs))
+        logits = class_scores(self.head(self.extract_feat(inputs)), self.head)
         target = recipe_target(
             data_samples, logits.shape[-1], self.label_smoothing, self.bce_target_threshold
         )
         # Autocast computes both losses in fp32.
         target = target.to(logits.dtype) if logits.dtype == torch.float64 else target
-        if self.loss_name == 'bce':
-            return dict(loss=F.binary_cross_entropy_with_logits(logits, target))
-        return dict(loss=F.cross_entropy(logits, target))
+        weight = self.head_loss.class_weight_like(logits)
+        formula = {'bce': F.binary_cross_entropy_with_logits, 'ce': F.cross_entropy}
+        loss = self.head_loss.weight * formula[self.loss_name](logits, target, weight=weight)
+        return dict(loss=loss, **self.head_loss.accuracies(logits, data_samples))

@@ -2,11 +2,19 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from cosub_mm.losses import multi_hot, smooth_labels
 
-__all__ = ['recipe_target']
+__all__ = ['SeveralLabelsError', 'class_scores', 'recipe_target']
+
+
+class HeadOutputError(TypeError):
+    """A head that does not return scores."""
+
+
+class SeveralLabelsError(ValueError):
+    """An image that has not exactly one label."""
 
 
 def recipe_target(
@@ -24,8 +32,10 @@ def recipe_target(
         Targets, (batch, num_classes).
 
     Raises:
+        SeveralLabelsError: an image with several labels, or none.
         ValueError: smoothing and threshold would make every class a positive.
     """
+    _check_single_labels(data_samples)
     if 'gt_score' in data_samples[0]:
         target = torch.stack([sample.gt_score for sample in data_samples]).float()
     else:
@@ -34,3 +44,28 @@ def recipe_target(
     if smoothing:
         target = smooth_labels(target, smoothing)
     return target if threshold is None else multi_hot(target, threshold)
+
+
+def class_scores(scores: object, head: nn.Module) -> Tensor:
+    """What a head returned, if it is one score a class, (batch, classes).
+
+    Raises:
+        HeadOutputError: it is anything else.
+    """
+    if not isinstance(scores, Tensor) or scores.dim() != 2:
+        raise HeadOutputError(
+            f'{type(head).__name__} does not return one score a class, (batch, classes), while it '
+            f'trains; use a head that does, e.g. LinearClsHead.'
+        )
+    return scores
+
+
+def _check_single_labels(data_samples: list) -> None:
+    for sample in data_samples:
+        labels = sample.get('gt_label')
+        if labels is not None and labels.numel() != 1:
+            raise SeveralLabelsError(
+                f'{sample.get("img_path", "An image")} has {labels.numel()} labels '
+                f'({labels.tolist()}); these classifiers learn from one label an image. Train '
+                f"several labels with type='ImageClassifier' and a MultiLabelLinearClsHead."
+            )

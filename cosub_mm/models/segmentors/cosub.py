@@ -1,7 +1,9 @@
 """Submodel co-training of a segmentation network."""
 
 import torch
+from mmengine.logging import MMLogger
 from mmseg.models import EncoderDecoder, accuracy
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.losses import CrossEntropyLoss
 from mmseg.models.utils import resize
 from mmseg.registry import MODELS
@@ -28,7 +30,8 @@ class CosubSegmentor(EncoderDecoder):
     Args:
         backbone: as in EncoderDecoder.
         decode_head: any head of mmseg whose output is one score a class and pixel. Its loss must
-            be a plain softmax CrossEntropyLoss, whose formula and ``loss_weight`` are kept.
+            be a plain softmax CrossEntropyLoss, whose formula and ``loss_weight`` are kept; the
+            means are over the labelled pixels (``avg_non_ignore=True``).
         num_submodels: copies of each image, at least 2 (the paper's number).
         lam: weight of the label loss in eq. 1 (.5 in the paper, Table 5, for classification).
         drop_path_rate: stochastic depth rate of every block of the backbone, in [0, 1); None keeps
@@ -127,6 +130,13 @@ class CosubSegmentor(EncoderDecoder):
     def _check_head_loss(self) -> None:
         """The formula replaces the head's loss, so the two must be the same for one submodel."""
         head, loss = self.decode_head, self._head_loss()
+        for name in ('loss', 'loss_by_feat'):
+            if getattr(type(head), name) is not getattr(BaseDecodeHead, name):
+                raise ValueError(
+                    f'{type(head).__name__} computes its loss in its own way (several outputs, '
+                    f'points, further terms), which CosubSegmentor would drop. Use a head with one '
+                    f'score a class and pixel, such as UPerHead, or SupervisedSegmentor.'
+                )
         plain = isinstance(loss, CrossEntropyLoss) and not (loss.use_sigmoid or loss.use_mask)
         weighted = getattr(loss, 'class_weight', None) is not None
         if not plain or weighted or head.sampler is not None:
@@ -135,4 +145,17 @@ class CosubSegmentor(EncoderDecoder):
                 f'{type(head).__name__} is {type(loss).__name__} with sigmoid, masks, class '
                 f'weights, a pixel sampler, or several terms. Use '
                 f"loss_decode=dict(type='CrossEntropyLoss') without sampler."
+            )
+        if loss.reduction != 'mean' or 'loss' not in loss.loss_name:
+            raise ValueError(
+                f'CosubSegmentor trains on the mean over pixels and logs loss_label and '
+                f'loss_cosub; reduction={loss.reduction!r} and loss_name={loss.loss_name!r} (a '
+                f"term without 'loss' in its name is not trained by mmseg) of "
+                f'{type(head).__name__} would be dropped. Leave them out of loss_decode.'
+            )
+        if not loss.avg_non_ignore:
+            MMLogger.get_current_instance().info(
+                f'CosubSegmentor takes means over the labelled pixels, as avg_non_ignore=True '
+                f'does; the loss of {type(head).__name__} has it False, which would count ignored '
+                f'pixels too.'
             )

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.config import ConfigDict
+from mmengine.logging import MMLogger
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
@@ -199,6 +200,14 @@ def test_all_ignored_masks_leave_finite_gradients(size):
             dict(decode_head=dict(HEAD, sampler=dict(type='OHEMPixelSampler'))),
             'without sampler',
         ),
+        *(
+            (dict(decode_head=dict(HEAD, loss_decode=dict(type='CrossEntropyLoss', **loss))), told)
+            for loss, told in (
+                (dict(class_weight=[1.0] * 5), 'class weights'),
+                (dict(reduction='sum'), "reduction='sum'"),
+                (dict(loss_name='extra'), "loss_name='extra'.*not trained by mmseg"),
+            )
+        ),
     ],
 )
 def test_errors_name_what_is_allowed(change, message):
@@ -209,6 +218,21 @@ def test_errors_name_what_is_allowed(change, message):
 def test_head_without_pixel_scores_is_named():
     head = {key: value for key, value in HEAD.items() if key != 'num_convs'}
     head.update(type='EncHead', in_channels=[32, 32], in_index=[0, 1], num_codes=4)
-    model = build(decode_head=head).train()
-    with pytest.raises(TypeError, match='EncHead does not return one score a class and pixel'):
+    with pytest.raises(ValueError, match='EncHead computes its loss in its own way'):
+        build(decode_head=head)
+
+    model = build()
+    model.decode_head.forward = lambda feats: feats  # a head of somebody's own
+    with pytest.raises(TypeError, match='FCNHead does not return one score a class and pixel'):
         model.loss(*batch())
+
+
+@pytest.mark.parametrize('counts_ignored', [True, False])
+def test_the_mean_over_labelled_pixels_is_said_where_the_head_has_another(
+    counts_ignored, monkeypatch
+):
+    told = []
+    monkeypatch.setattr(MMLogger, 'info', lambda self, text, *args: told.append(str(text)))
+    loss = dict(type='CrossEntropyLoss', avg_non_ignore=not counts_ignored)
+    build(decode_head=dict(HEAD, loss_decode=loss))
+    assert any('means over the labelled pixels' in text for text in told) == counts_ignored
