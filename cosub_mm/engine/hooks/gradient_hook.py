@@ -1,6 +1,7 @@
 """Stop a training in which parts of the model do not learn."""
 
 from collections.abc import Sequence
+from fnmatch import fnmatch
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -25,9 +26,9 @@ class GradientHook(Hook):
     A parameter that requires a gradient must be held by the optimizer, and must have a gradient
     after the first backward pass, also one of 0. Frozen parameters (``requires_grad`` False) are
     left alone. The config lists those that are meant to have none, by their names or the names of
-    modules::
+    modules, in which ``*`` stands for anything::
 
-        parameters_without_gradient = ['backbone.cls_token', 'backbone.ca_layers']
+        parameters_without_gradient = ['backbone.cls_token', 'backbone.layers.*.ln2']
 
     The tools add this hook to every training. It costs nothing after the first iteration.
 
@@ -86,7 +87,7 @@ def _check_names(model: nn.Module, listed: Sequence[str]) -> None:
 
 
 def _is_listed(name: str, listed: Sequence[str]) -> bool:
-    return any(name == entry or name.startswith(f'{entry}.') for entry in listed)
+    return any(fnmatch(name, entry) or fnmatch(name, f'{entry}.*') for entry in listed)
 
 
 def _check_optimizer(trained: dict[str, nn.Parameter], optim_wrapper: OptimWrapper) -> None:
@@ -116,7 +117,7 @@ def _explain_missing(names: list[str], cfg) -> str:
     return (
         f'{_some(names)} got no gradient in the first backward pass and would never be trained. '
         f'Likely causes: {"; ".join(causes)}. If it is meant to be so, list the parameter or the '
-        f'part of the model in the config: {CONFIG_KEY} = {names[:1]!r}.'
+        f'part of the model in the config (* stands for anything): {CONFIG_KEY} = {names[:1]!r}.'
     )
 
 

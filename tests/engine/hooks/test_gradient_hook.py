@@ -99,6 +99,7 @@ def test_mmengines_own_checkpointing_is_caught(tmp_path):
 def test_parts_that_are_meant_to_have_none_are_listed(tmp_path):
     train(tmp_path / 'part', Net('last'), parameters_without_gradient=['backbone.last'])
     train(tmp_path / 'one', Net('token'), parameters_without_gradient=['token'])
+    train(tmp_path / 'star', Net('last'), parameters_without_gradient=['*.last.*'])
     with pytest.raises(NotTrainedError, match=r"lists 'backbone.la', which is no parameter"):
         train(tmp_path / 'typo', Net('last'), parameters_without_gradient=['backbone.la'])
 
