@@ -24,6 +24,7 @@ __all__ = [
     'keep_notes',
     'note_grid',
     'noted_grid',
+    'unsure_embeddings',
     'with_note',
 ]
 
@@ -159,3 +160,48 @@ def find_grid(
 def is_square(number: int) -> bool:
     """Whether a number of patches could be a square grid."""
     return math.isqrt(number) ** 2 == number
+
+
+def unsure_embeddings(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+    """Position embeddings that a backbone of another library takes as they are, by their count.
+
+    Those of a grid that is not square and has a square number of patches: the weights may be for
+    the square. Backbones of ours ask instead (:func:`find_grid`).
+
+    Args:
+        model: the model that would load the weights.
+        weights: by name.
+
+    Returns:
+        Their names.
+    """
+    known = [
+        name for name, m in model.named_modules() if getattr(m, 'position_grid', None) is not None
+    ]
+    unsure = []
+    for name, module in model.named_modules():
+        key = f'{name}.pos_embed'.removeprefix('.')
+        own, grid = getattr(module, 'pos_embed', None), _grid_of(module)
+        ours = any(
+            name == other or name.startswith(f'{other}.' if other else '') for other in known
+        )
+        if ours or grid is None or not isinstance(own, nn.Parameter) or own.dim() != 3:
+            continue
+        equal = key in weights and weights[key].shape == own.shape
+        if equal and grid[0] != grid[1] and is_square(math.prod(grid)):
+            unsure.append(key)
+    return unsure
+
+
+def _grid_of(module: nn.Module) -> Grid | None:
+    """Rows and columns of a backbone of mmpretrain, mmseg or timm."""
+    embed = getattr(module, 'patch_embed', None)
+    for holder, name in (
+        (module, 'patch_resolution'),
+        (embed, 'init_out_size'),
+        (embed, 'grid_size'),
+    ):
+        grid = getattr(holder, name, None)
+        if isinstance(grid, Sequence) and len(grid) == 2:
+            return tuple(grid)
+    return None

@@ -4,22 +4,32 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-__all__ = ['Match', 'match_weights']
+from cosub_mm.architectures.position_grid import unsure_embeddings
+
+__all__ = ['UNSURE', 'Match', 'match_weights']
+
+UNSURE = 'fit by count and may be for another grid of patches, whose places would be mixed up'
 
 
 @dataclass
 class Match:
-    """How the tensors of a model and of a checkpoint fit together, by name."""
+    """How the tensors of a model and of a checkpoint fit together, by name.
+
+    ``unsure`` are position embeddings of other libraries' backbones that fit by their count and may
+    be for another grid of patches: see :mod:`cosub_mm.architectures.position_grid`.
+    """
 
     matched: list[str] = field(default_factory=list)
     other_shape: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
+    unsure: list[str] = field(default_factory=list)
 
     @property
     def total(self) -> int:
         """Number of the model's tensors."""
-        return len(self.matched) + len(self.other_shape) + len(self.missing)
+        names = (self.matched, self.other_shape, self.missing, self.unsure)
+        return sum(map(len, names))
 
     def __str__(self) -> str:
         text = f'{len(self.matched)}/{self.total} tensors of the model match'
@@ -27,6 +37,7 @@ class Match:
             (self.other_shape, 'of another shape'),
             (self.missing, 'missing in the checkpoint'),
             (self.unexpected, 'only in the checkpoint'),
+            (self.unsure, UNSURE),
         ):
             if names:
                 more = ', ...' if len(names) > 3 else ''
@@ -51,7 +62,7 @@ def match_weights(model: nn.Module, state_dict: dict[str, Tensor]) -> Match:
         prefix = f'{name}.' if name else ''
         for hook in list(module._load_state_dict_pre_hooks.values()):
             hook(weights, prefix, own, False, [], [], [])
-    match = Match()
+    match, unsure = Match(), unsure_embeddings(model, weights)
     for name, tensor in model.state_dict().items():
         if name.endswith('num_batches_tracked'):
             weights.pop(name, None)
@@ -59,6 +70,8 @@ def match_weights(model: nn.Module, state_dict: dict[str, Tensor]) -> Match:
             match.missing.append(name)
         elif getattr(weights.pop(name), 'shape', None) != tensor.shape:
             match.other_shape.append(name)
+        elif name in unsure:
+            match.unsure.append(name)
         else:
             match.matched.append(name)
     match.unexpected.extend(weights)

@@ -4,7 +4,7 @@ import re
 
 from torch import nn
 
-from .match import Match
+from .match import UNSURE, Match
 
 __all__ = ['COMPUTED', 'Fit', 'fit_of', 'is_head']
 
@@ -44,6 +44,7 @@ class Fit:
             (self.surplus, 'of the checkpoint are left over'),
             (self.anew, 'start anew'),
             (self.unused, 'of the checkpoint have no use here'),
+            (self.match.unsure, UNSURE),
         ):
             if names:
                 text += f'; {len(names)} {label} ({_short(names)})'
