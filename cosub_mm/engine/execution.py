@@ -15,7 +15,13 @@ from mmengine.model import is_model_wrapper
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ['check_execution', 'checkpoint_activations', 'compile_backbone', 'compile_options']
+__all__ = [
+    'check_execution',
+    'check_memory_budget',
+    'checkpoint_activations',
+    'compile_backbone',
+    'compile_options',
+]
 
 # Where models of mmpretrain and mmseg keep what is most of their work.
 BACKBONE_NAMES = ('backbone', 'model')
@@ -41,7 +47,7 @@ def check_execution(cfg: Config, model: nn.Module) -> None:
     _parts(model, cfg.get('activation_checkpointing'))
     if compile_options(cfg.get('compile')) is not None:
         _backbone(model)
-        _check_memory_budget()
+        check_memory_budget()
 
 
 def checkpoint_activations(model: nn.Module, modules: Sequence[str] | str | None) -> None:
@@ -137,7 +143,7 @@ def compile_backbone(model: nn.Module, options: dict) -> str:
     Raises:
         ExecutionError: no backbone, or torch's memory budget is below 1.
     """
-    _check_memory_budget()
+    check_memory_budget()
     name, backbone = _backbone(model)
     backbone.compile(**options)
     return (
@@ -159,8 +165,12 @@ def _backbone(model: nn.Module) -> tuple[str, nn.Module]:
     )
 
 
-def _check_memory_budget() -> None:
-    """Below 1 the compiler recomputes random operations with other numbers (pytorch 190758)."""
+def check_memory_budget() -> None:
+    """Refuse what lets compiled code recompute random operations with other numbers.
+
+    Raises:
+        ExecutionError: torch's ``activation_memory_budget`` is below 1 (pytorch issue 190758).
+    """
     from torch._functorch import config
 
     if config.activation_memory_budget < 1:

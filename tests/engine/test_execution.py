@@ -100,6 +100,20 @@ def test_checkpointed_gradients_are_those_without(kind, parts):
         model.extract_feat(torch.randn(1, 3, 32, 32, dtype=torch.double))
 
 
+def test_a_list_of_modules_stands_for_each_and_computes_twice():
+    model = nn.Module()
+    model.layers = nn.ModuleList(nn.Sequential(nn.Linear(2, 2), nn.Tanh()) for _ in range(3))
+    calls = []
+    for i, layer in enumerate(model.layers):
+        layer[0].register_forward_pre_hook(lambda *_, i=i: calls.append(i))
+    checkpoint_activations(model, ['layers', 'layers.0'])
+    x = torch.randn(1, 2)
+    for layer in model.layers:
+        x = layer(x)
+    x.sum().backward()
+    assert sorted(calls) == [0, 0, 1, 1, 2, 2]
+
+
 class Step(BaseModel):
     """A backbone, fed by images, and a head; the tiny model of the Runner's tests."""
 

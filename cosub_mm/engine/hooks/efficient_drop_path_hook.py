@@ -15,6 +15,8 @@ from cosub_mm.stochastic_depth import (
     scale_drop_rates,
 )
 
+from ..execution import check_memory_budget
+
 __all__ = ['EfficientDropPathHook']
 
 
@@ -84,6 +86,8 @@ class EfficientDropPathHook(Hook):
             present = apply_stochastic_depth(target, *self.settings)
         if not getattr(runner, 'train_dataloader', None):
             return
+        if _is_compiled(target):  # by code of the user's; the Runner compiles later, and checks
+            check_memory_budget()
         batch_size = self._rows(runner)
         runner.logger.info(f'{type(target).__name__}: {present.table(batch_size)}')
         if drop_rate is None and not any(branch.rate for branch in present.blocks):

@@ -213,6 +213,8 @@ def _position_grid(model: nn.Module) -> tuple[int, int] | None:
         return None
     if getattr(model, 'dynamic_img_size', False):
         return None
+    if embedding.dim() != 3 and tuple(embedding.shape[2:]) != tuple(grid):
+        return None  # of another layout, as SAM's (1, H, W, C), which timm resizes itself
     return tuple(grid)
 
 

@@ -126,6 +126,17 @@ def test_a_warm_up_that_torch_compile_would_give_up_on(compiled, tmp_path):
         train(tmp_path / f'again{compiled}', hook, epochs=1, model=model)
 
 
+def test_a_compiled_backbone_under_a_memory_budget_is_refused(tmp_path):
+    model = Net()
+    model.backbone.compile(backend='eager')
+    hook = dict(type='EfficientDropPathHook', drop_rate=0.3)
+    with (
+        torch._functorch.config.patch(activation_memory_budget=0.5),
+        pytest.raises(ValueError, match='activation_memory_budget=0.5'),
+    ):
+        train(tmp_path, hook, model=model)
+
+
 def test_a_compiled_backbone_logs_the_rate_of_its_rows(tmp_path):
     model = Net()
     model.backbone.compile(backend='eager')

@@ -6,13 +6,14 @@ import pickle
 import pytest
 import timm
 import torch
+from mmengine.config import Config
 from mmengine.runner.checkpoint import get_state_dict, load_state_dict, save_checkpoint
 from mmpretrain.models.utils import resize_pos_embed
 from mmpretrain.registry import MODELS
 
 import cosub_mm  # noqa: F401
 from cosub_mm.architectures.position_grid import keep_notes
-from cosub_mm.engine.checkpoints import match_weights
+from cosub_mm.engine.checkpoints import check_pretrained, match_weights
 from cosub_mm.models.backbones import CosubTIMMBackbone, CosubViT
 from cosub_mm.models.convert import ConversionError, to_mmpretrain, to_timm
 
@@ -129,11 +130,17 @@ def test_weights_that_do_not_say_are_asked_about(kind):
 def test_a_checkpoint_of_a_training_says_it_also_by_its_prefix(kind, prefix, tmp_path):
     """As UperNet starts from pre-training: mmengine takes the backbone's tensors out."""
     path = str(tmp_path / 'epoch_1.pth')
-    classifier = torch.nn.ModuleDict(dict(backbone=kind.build((9, 16))))
+    classifier = torch.nn.ModuleDict(dict(backbone=kind.build((8, 4))))
     save_checkpoint(dict(state_dict=get_state_dict(classifier), meta={}), path)
-    model = kind.build((12, 12), init_cfg=dict(type='Pretrained', checkpoint=path, prefix=prefix))
+    model = kind.build((6, 6), init_cfg=dict(type='Pretrained', checkpoint=path, prefix=prefix))
+    # The tools' report reads it as well; without the grid both would ask for it.
+    reports = [
+        *check_pretrained(Config(), torch.nn.ModuleDict(dict(backbone=model))),
+        match_weights(torch.nn.ModuleDict(dict(backbone=model)), classifier.state_dict()),
+    ]
+    assert all(len(report.matched) == report.total for report in reports)
     model.init_weights()
-    expected = resized((9, 16), (12, 12))
+    expected = resized((8, 4), (6, 6))
     torch.testing.assert_close(kind.places(model), expected, atol=kind.tolerance, rtol=0)
 
 
@@ -212,3 +219,13 @@ def test_the_report_does_not_count_what_others_may_scramble(cfg):
     match = match_weights(wide, square.state_dict())
     assert len(match.matched) == match.total - 1
     assert 'may be for another grid of patches' in str(match) and 'pos_embed' in str(match)
+
+
+def test_an_embedding_of_another_layout_is_left_to_timm():
+    """SAM's is (1, H, W, C)."""
+    cfg = dict(model_name='samvit_base_patch16', img_size=64, embed_dim=32, depth=1, num_heads=2)
+    model, again = (CosubTIMMBackbone(**cfg, out_type='featmap').eval() for _ in range(2))
+    torch.nn.init.normal_(model.timm_model.pos_embed)
+    again.load_state_dict(model.state_dict())
+    image = torch.randn(1, 3, 64, 64)
+    assert torch.equal(again(image)[0], model(image)[0])
