@@ -8,6 +8,7 @@ from mmengine.config import DictAction
 
 from .amp import AMP_CHOICES
 from .checkpoints import add_accept_argument, add_weights_arguments
+from .config_changes import CHOICES
 from .distributed import LAUNCHERS
 
 __all__ = ['test_arguments', 'train_arguments']
@@ -25,6 +26,13 @@ def train_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='go on from CHECKPOINT, or from the newest one in the work dir (starting anew if it '
         'has none)',
+    )
+    parser.add_argument(
+        '--on-config-change',
+        choices=CHOICES,
+        default='stop',
+        help='when --resume finds settings in the config that the checkpoint was not trained with: '
+        'stop and list them (default), go on with the new ones, or with the old ones',
     )
     parser.add_argument(
         '--overwrite',

@@ -34,6 +34,7 @@ _OTHER_KEYS = (
     'efficient_conv_bn_eval',
     'find_unused_parameters',
     'model_wrapper_cfg',
+    'schedule_of_other_length',
     'parameters_without_gradient',
     'sync_bn',
     'tta_model',

@@ -22,6 +22,7 @@ from .checkpoints import (
 )
 from .cli import AUTO
 from .config import add_training_hooks, load_config, set_data_root, set_dataloader_defaults
+from .config_changes import compare_with_checkpoint
 from .distributed import open_process_group
 from .errors import user_errors
 from .execution import check_execution
@@ -29,6 +30,7 @@ from .hooks import EfficientDropPathHook
 from .isolation import own_instances
 from .labels import compare_tested_classes, compare_trained_classes
 from .outputs import check_out, request_predictions, write_metrics
+from .run_length import check_evaluated_data, check_run_length, follow_run_length
 from .tested_weights import prepare_weights
 from .tta import enable_tta
 from .work_dir import clear_checkpoints, default_work_dir, refuse_to_overwrite, summary
@@ -54,10 +56,14 @@ def train(args: Namespace) -> str:
         _common(cfg, args)
         _training_options(cfg, args)
     with user_errors('looking for checkpoints'):
-        if _already_complete(cfg, _find_resume_point(cfg, args)):
+        meta = _find_resume_point(cfg, args)
+        _set_bad_image_policy(cfg, args.on_bad_image)
+        if meta:
+            compare_with_checkpoint(cfg, meta, args.on_config_change)
+        if _already_complete(cfg, meta):
             return cfg.work_dir
     with user_errors('checking the data'):
-        _check_data(cfg, args.on_bad_image)
+        _check_data(cfg)
     with own_instances():
         _run_training(cfg, args)
     return cfg.work_dir
@@ -92,7 +98,8 @@ def test(args: Namespace) -> dict:
             enable_tta(cfg)
         cfg.load_from, cfg.resume = args.checkpoint, False
     with user_errors('checking the data'):
-        _check_data(cfg, args.on_bad_image)
+        _set_bad_image_policy(cfg, args.on_bad_image)
+        _check_data(cfg)
     with own_instances():
         return _run_test(cfg, args)
 
@@ -107,8 +114,11 @@ def _run_training(cfg: Config, args: Namespace) -> None:
         _check_start(cfg, runner, accepted(cfg, args))
     with user_errors('building data loaders, optimizer and schedules'):
         _build_training(runner)
+        check_run_length(runner)
     with user_errors('comparing the classes'):
         compare_trained_classes(runner, cfg, args)
+    if hasattr(runner, 'new_settings'):
+        runner.new_settings = args.on_config_change == 'new'
     _log_drop_rate(runner)
     if args.overwrite and is_main_process():
         for name in clear_checkpoints(cfg.work_dir):
@@ -122,7 +132,7 @@ def _run_test(cfg: Config, args: Namespace) -> dict:
     with user_errors('checking the checkpoint'):
         prepare_weights(runner, cfg, args)
     with user_errors('building the data loader'):
-        runner.test_loop  # noqa: B018  (the property builds it)
+        check_evaluated_data(runner.test_loop, 'test')
     with user_errors('comparing the classes'):
         compare_tested_classes(runner, cfg, args)
     metrics = runner.test()
@@ -158,6 +168,8 @@ def _training_options(cfg: Config, args: Namespace) -> None:
         backends.append(dict(type='mmengine.TensorboardVisBackend'))
         cfg.visualizer = dict(visualizer, vis_backends=backends)
     add_training_hooks(cfg)
+    for sentence in follow_run_length(cfg):
+        print(sentence, flush=True)
 
 
 def _only_test(cfg: Config) -> None:
@@ -202,11 +214,16 @@ def _already_complete(cfg: Config, meta: dict) -> bool:
     return True
 
 
-def _check_data(cfg: Config, on_bad_image: str) -> None:
+def _set_bad_image_policy(cfg: Config, policy: str) -> None:
     # Data sets load with their libraries; keep that out of the import of the package.
-    from cosub_mm.datasets.checks import check_data, set_bad_image_policy
+    from cosub_mm.datasets.checks import set_bad_image_policy
 
-    set_bad_image_policy(cfg, on_bad_image)
+    set_bad_image_policy(cfg, policy)
+
+
+def _check_data(cfg: Config) -> None:
+    from cosub_mm.datasets.checks import check_data
+
     check_data(cfg)
 
 

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 import torch
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import get_world_size, is_main_process, master_only
+from mmengine.hooks import Hook
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
@@ -12,8 +13,11 @@ from mmengine.runner import Runner
 from mmengine.runner import runner as mmengine_runner
 from torch import nn
 
+from cosub_mm.version import __version__
+
 from .batch_size import global_batch_size, lr_factor
 from .execution import checkpoint_activations, compile_backbone, compile_options
+from .resumed_settings import group_settings, take_settings
 
 __all__ = ['CosubRunner']
 
@@ -31,6 +35,8 @@ class CosubRunner(Runner):
       backbone instead of the whole step: see :mod:`.execution`.
     """
 
+    new_settings = False  # whether a resumed run takes learning rates and schedules of its config
+
     def train(self) -> nn.Module:
         """Train, with activation checkpointing that is not reentrant."""
         # Runner.train has no seam for it, but looks the function up in its module.
@@ -45,8 +51,7 @@ class CosubRunner(Runner):
         """Compile the backbone for training; mmengine compiles ``target``, the whole step."""
         options = compile_options(self.cfg.get('compile'))
         if options is not None and target == 'train_step':
-            checkpointed = bool(self.cfg.get('activation_checkpointing'))
-            self.logger.info(compile_backbone(self.model, options, checkpointed))
+            self.logger.info(compile_backbone(self.model, options))
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wrap for distributed training, with or without GPUs."""
@@ -59,6 +64,19 @@ class CosubRunner(Runner):
             )
             model_wrapper_cfg.setdefault('type', 'MMDistributedDataParallel')
         return super().wrap_model(model_wrapper_cfg, model)
+
+    def register_hook(self, hook: Hook | dict, priority: str | int | None = None) -> None:
+        """Register a hook; ours in place of mmengine's CheckpointHook, whoever asks for that."""
+        if isinstance(hook, dict) and str(hook.get('type')).rpartition('.')[2] == 'CheckpointHook':
+            hook = dict(hook, type='mmengine.CosubCheckpointHook')
+        super().register_hook(hook, priority)
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Resume, with the settings of the config where those are asked for."""
+        asked = self.new_settings and group_settings(self.optim_wrapper)
+        super().resume(filename, *args, **kwargs)
+        if asked:
+            take_settings(self, asked)
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale every group's learning rate to the global batch, accumulation included.
@@ -96,6 +114,9 @@ class CosubRunner(Runner):
         Arguments are mmengine's. A directory on a remote store is written as mmengine does it:
         such stores show an object only when it is complete.
         """
+        kwargs['meta'] = dict(
+            kwargs.get('meta') or {}, world_size=get_world_size(), cosub_mm_version=__version__
+        )
         if '://' in str(out_dir) or not is_main_process():
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
             return
@@ -103,6 +124,17 @@ class CosubRunner(Runner):
         part = target.with_name(f'.{target.name}.part')
         try:
             super().save_checkpoint(str(out_dir), part.name, *args, **kwargs)
+            sync_to_disk(part)
             os.replace(part, target)
+            sync_to_disk(target.parent)
         finally:
             part.unlink(missing_ok=True)
+
+
+def sync_to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would survive a loss of power."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

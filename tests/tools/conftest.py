@@ -33,8 +33,8 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='Accuracy', topk=(1,))
 test_evaluator = val_evaluator
 optim_wrapper = dict(optimizer=dict(type='Lamb', lr=2e-2, weight_decay=0.05, eps=1e-8))
-param_scheduler = dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, T_max=2, end=2)
-train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=2)
+param_scheduler = dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True)
+train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=6)
@@ -77,7 +77,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-2, weight_decay=0.01))
-param_scheduler = dict(type='PolyLR', power=1.0, eta_min=0.0, end=30, by_epoch=False)
+param_scheduler = dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False)
 custom_hooks = [dict(type='EmptyCacheHook')]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=30, val_interval=30)
 val_cfg = dict(type='ValLoop')

@@ -60,13 +60,15 @@ def test_segmentation_trains(trained_segmentor):
     assert 'Stochastic depth, 4 branches, 4 rows a batch' in log and 'drop_rate:' in log
 
 
-def test_resume_equals_an_uninterrupted_run(trained_classifier, classification, tmp_path):
+def test_resume_equals_an_uninterrupted_run(trained_classifier, classification, tmp_path, capsys):
     """Order of the data, flips, dropped rows, optimizer and schedule go on where they were."""
     whole = weights(trained_classifier / 'epoch_2.pth')
     assert run(classification, tmp_path, '--cfg-options', 'train_cfg.max_epochs=1') == 0
     first = weights(tmp_path / 'epoch_1.pth')
     assert_same_weights(first, weights(trained_classifier / 'epoch_1.pth'))
-    assert run(classification, tmp_path, '--resume') == 0
+    assert run(classification, tmp_path, '--resume') == 2  # one epoch more than it was trained for
+    assert 'train_cfg.max_epochs: 1 -> 2' in capsys.readouterr().err
+    assert run(classification, tmp_path, '--resume', '--on-config-change', 'new') == 0
     assert_same_weights(weights(tmp_path / 'epoch_2.pth'), whole)
     assert (first['head.fc.weight'] != whole['head.fc.weight']).any()
 
@@ -131,6 +133,9 @@ def test_fine_tuning_from_a_checkpoint_reports_what_matched(
     start = trained_classifier / 'epoch_2.pth'
     init = [
         'train_cfg.max_iters=1',
+        'train_cfg.val_interval=1',
+        'default_hooks.checkpoint.interval=1',
+        'default_hooks.logger.interval=1',
         'model.backbone.init_cfg.type=Pretrained',
         f'model.backbone.init_cfg.checkpoint={start}',
         'model.backbone.init_cfg.prefix=backbone.',

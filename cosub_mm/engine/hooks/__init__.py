@@ -1,5 +1,6 @@
 """Hooks of mmengine's ``HOOKS``."""
 
+from .checkpoint_hook import CosubCheckpointHook
 from .chosen_weights_hook import ChosenWeightsHook
 from .draw_predictions_hook import DrawPredictionsHook
 from .efficient_drop_path_hook import EfficientDropPathHook
@@ -9,6 +10,7 @@ from .gradient_hook import GradientHook, NotTrainedError
 
 __all__ = [
     'ChosenWeightsHook',
+    'CosubCheckpointHook',
     'DrawPredictionsHook',
     'EfficientDropPathHook',
     'EpochSeedHook',

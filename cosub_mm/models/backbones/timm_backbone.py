@@ -245,7 +245,10 @@ def _resize_loaded_embedding(
         source = _source_grid(module, loaded.shape[1], tokens, noted)
     if source.grid == module.grid:
         return
-    MMLogger.get_current_instance().info(source.resized(module.grid, 'bicubic'))
+    MMLogger.get_current_instance().info(
+        f'Resize the position embeddings from {source} to '
+        f'{module.grid[0]}x{module.grid[1]} patches (bicubic).'
+    )
     with torch.no_grad():
         state_dict[key] = _resize(loaded, source.grid, module.grid).detach()
 

@@ -1,0 +1,103 @@
+"""mmengine's CheckpointHook, deleting last and in its own folder only."""
+
+from pathlib import Path
+
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS
+
+__all__ = ['CosubCheckpointHook']
+
+
+@HOOKS.register_module()
+class CosubCheckpointHook(CheckpointHook):
+    """A drop-in for mmengine's CheckpointHook that never leaves a run without a checkpoint.
+
+    mmengine deletes the outdated file before the new one is written, so that a kill or a full disk
+    between the two leaves none; and it deletes the best checkpoint that a resumed file names, also
+    where that belongs to the run from which this one was branched. Here a deletion waits until the
+    new file is whole, and only files in this run's own folder are deleted.
+
+    Args:
+        *args: of mmengine's CheckpointHook.
+        **kwargs: of mmengine's CheckpointHook.
+    """
+
+    def before_train(self, runner) -> None:
+        """Find the folder, and of the best checkpoint so far whether it is this run's."""
+        super().before_train(runner)
+        self.file_backend = LateDeletions(self.file_backend)
+        if self.save_best is None:
+            return
+        if len(self.key_indicators) == 1:
+            self.best_ckpt_path = self._own(runner, self.best_ckpt_path)
+        else:
+            for name, path in self.best_ckpt_path_dict.items():
+                self.best_ckpt_path_dict[name] = self._own(runner, path)
+
+    def after_train_epoch(self, runner) -> None:
+        """Save, then delete what is outdated."""
+        super().after_train_epoch(runner)
+        self.file_backend.delete()
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Save, then delete what is outdated."""
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        self.file_backend.delete()
+
+    def after_val_epoch(self, runner, metrics: dict) -> None:
+        """Save the best, then delete the one that was."""
+        super().after_val_epoch(runner, metrics)
+        if isinstance(getattr(self, 'file_backend', None), LateDeletions):
+            self.file_backend.delete()
+
+    def _own(self, runner, path: str | None) -> str | None:
+        """The best checkpoint so far, where it lies in this run's folder (which may have moved)."""
+        if path is None or Path(path).parent == Path(self.out_dir):
+            return path
+        here = self.file_backend.join_path(self.out_dir, Path(path).name)
+        if self.file_backend.isfile(here):
+            return here
+        runner.logger.info(f'The best checkpoint so far, {path}, is of another run and stays.')
+        return None
+
+
+class LateDeletions:
+    """A file backend that deletes when told so, and only what nobody has written meanwhile.
+
+    Args:
+        backend: a storage backend of mmengine; everything but deleting is its own.
+    """
+
+    def __init__(self, backend) -> None:
+        self.backend = backend
+        self.outdated: list[tuple[str, bool, float | None]] = []
+
+    def __getattr__(self, name: str):
+        return getattr(self.backend, name)
+
+    def remove(self, path: str) -> None:
+        """Delete a file later."""
+        self.outdated.append((path, False, _written(path)))
+
+    def rmtree(self, path: str) -> None:
+        """Delete a folder later."""
+        self.outdated.append((path, True, _written(path)))
+
+    def delete(self) -> None:
+        """Delete what waits for it."""
+        outdated, self.outdated = self.outdated, []
+        for path, is_folder, written in outdated:
+            if _written(path) != written:  # a new file under the old name
+                continue
+            if is_folder:
+                self.backend.rmtree(path)
+            else:
+                self.backend.remove(path)
+
+
+def _written(path: str) -> float | None:
+    """When a local file was written; None for what is gone or lies on a remote store."""
+    try:
+        return Path(path).stat().st_mtime_ns
+    except OSError:
+        return None

@@ -1,0 +1,207 @@
+"""Runs that would end before their schedules, go on behind them, or hold no step at all."""
+
+from collections.abc import Iterator
+
+from mmengine.config import Config
+from mmengine.dataset import InfiniteSampler
+from mmengine.hooks import CheckpointHook, LoggerHook
+from mmengine.optim import _ParamScheduler
+from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
+
+from .hooks import EfficientDropPathHook
+from .schedulers import DeiTCosineLR
+
+__all__ = ['check_evaluated_data', 'check_run_length', 'follow_run_length']
+
+ACCEPT = 'schedule_of_other_length'
+# Schedules that bring the learning rate down and are meant to end where the run ends.
+_ANNEALING = ('DeiTCosine', 'CosineAnnealing', 'Poly', 'OneCycle', 'CosineRestart')
+
+
+def check_run_length(runner: Runner) -> None:
+    """Stop before a training whose parts disagree about its length.
+
+    A config says the length in ``train_cfg`` and once more in each schedule; mmengine lets a run
+    of 8 epochs end at the peak of a schedule of 800, or one of 40 iterations go on at a rate of 0
+    behind one of 20, and an epoch without a single batch count as trained.
+
+    Args:
+        runner: with loops, optimizer and schedules built.
+
+    Raises:
+        ValueError: naming all that disagrees, and what to set.
+    """
+    check_evaluated_data(runner.val_loop, 'val')
+    faults = [*_empty(runner)]
+    if not faults:
+        faults = [*_intervals(runner), *_warmups(runner)]
+        if not runner.cfg.get(ACCEPT):
+            faults += _schedules(runner)
+    if faults:
+        raise ValueError(' Also: '.join(faults))
+
+
+def follow_run_length(cfg: Config) -> list[str]:
+    """Let DeiT's schedule, which spans the whole run, end where ``train_cfg`` ends.
+
+    So ``--cfg-options train_cfg.max_epochs=8`` alone makes a short run of a recipe of 800 epochs.
+    Schedules made of parts cannot follow; :func:`check_run_length` stops there.
+
+    Args:
+        cfg: changed in place.
+
+    Returns:
+        A sentence for each schedule that had another length.
+    """
+    epochs = cfg.train_cfg.get('max_epochs')
+    schedules = cfg.get('param_scheduler') or []
+    said = []
+    for schedule in [schedules] if isinstance(schedules, dict) else schedules:
+        own = schedule.get('epochs') if 'DeiTCosineLR' in str(schedule.get('type')) else None
+        if epochs and own and own != epochs and not cfg.get(ACCEPT):
+            schedule['epochs'] = epochs
+            said.append(f'DeiTCosineLR follows train_cfg.max_epochs={epochs} instead of its {own}')
+    return said
+
+
+def check_evaluated_data(loop: BaseLoop | None, part: str) -> None:
+    """Stop before an evaluation of nothing, which mmengine reports as one without metrics.
+
+    Args:
+        loop: of validation or test; None where there is none.
+        part: ``'val'`` or ``'test'``.
+
+    Raises:
+        ValueError: the data set is empty.
+    """
+    if loop is not None and len(loop.dataloader) == 0:
+        raise ValueError(
+            f'the data set of {part}_dataloader holds no picture, so nothing would be evaluated. '
+            f'Check its data_root, data_prefix, ann_file and suffixes.'
+        )
+
+
+def _empty(runner: Runner) -> Iterator[str]:
+    loader = runner.train_loop.dataloader
+    images, batch = len(loader.dataset), _batch_size(loader)
+    endless = isinstance(loader.sampler, InfiniteSampler) and images > 0
+    if len(loader) == 0 and not endless:
+        yield (
+            f'an epoch has no step: {images} training images, shared by {runner.world_size} '
+            f'process(es), do not fill a batch of {batch}, and drop_last leaves the rest out. Use '
+            f'a smaller train_dataloader.batch_size, fewer processes, more images, or '
+            f'train_dataloader.drop_last=False.'
+        )
+
+
+def _batch_size(loader: DataLoader) -> int | None:
+    return loader.batch_size or getattr(loader.batch_sampler, 'batch_size', None)
+
+
+def _intervals(runner: Runner) -> Iterator[str]:
+    loop = runner.train_loop
+    by_iter = isinstance(loop, IterBasedTrainLoop)
+    length, unit = (loop.max_iters, 'iterations') if by_iter else (loop.max_epochs, 'epochs')
+    if runner.val_loop is not None and max(loop.val_interval, loop.val_begin) > length:
+        yield (
+            f'train_cfg validates every {loop.val_interval} {unit} from {loop.val_begin} on, and '
+            f'the run has {length}. Set train_cfg.val_interval={length} or less.'
+        )
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook) and hook.interval > 0:
+            own = loop.max_epochs if hook.by_epoch else loop.max_iters
+            if hook.by_epoch and by_iter:
+                yield (
+                    'default_hooks.checkpoint counts epochs, and an iteration-based run has none: '
+                    'nothing would be saved. Set default_hooks.checkpoint.by_epoch=False.'
+                )
+            elif max(hook.interval, hook.save_begin) > own:
+                yield (
+                    f'default_hooks.checkpoint saves every {hook.interval} '
+                    f'{"epochs" if hook.by_epoch else "iterations"} and the run has {own}. Set '
+                    f'default_hooks.checkpoint.interval={own} or less.'
+                )
+        elif isinstance(hook, LoggerHook) and by_iter and hook.interval > length:
+            yield (
+                f'default_hooks.logger logs every {hook.interval} iterations and the run has '
+                f'{length}. Set default_hooks.logger.interval={length} or less.'
+            )
+
+
+def _warmups(runner: Runner) -> Iterator[str]:
+    loop = runner.train_loop
+    for hook in runner.hooks:
+        if isinstance(hook, EfficientDropPathHook) and hook.warmup:
+            length = loop.max_epochs if hook.by_epoch else loop.max_iters
+            if hook.warmup > length:
+                yield (
+                    f'EfficientDropPathHook(warmup={hook.warmup}) reaches its drop rate behind the '
+                    f'end of the run ({length}).'
+                )
+
+
+def _schedules(runner: Runner) -> Iterator[str]:
+    schedulers = runner.param_schedulers or []
+    if isinstance(schedulers, dict):
+        schedulers = [scheduler for several in schedulers.values() for scheduler in several]
+    loop = runner.train_loop
+    by_iter = isinstance(loop, IterBasedTrainLoop)
+    last = {}  # where annealing ends, by (name of the parameter, unit)
+    for scheduler in schedulers:
+        if by_iter and scheduler.by_epoch:
+            yield (
+                f'{type(scheduler).__name__} counts epochs; an iteration-based run has none, so '
+                f'it would never change anything. Give it by_epoch=False.'
+            )
+            continue
+        finish = _finish(scheduler)
+        if finish is None:
+            continue
+        length = loop.max_epochs if scheduler.by_epoch else loop.max_iters
+        unit = 'epochs' if scheduler.by_epoch else 'iterations'
+        if finish > length:
+            yield (
+                f'{type(scheduler).__name__} ends after {finish} {unit} and the run after '
+                f'{length}: {scheduler.param_name} would stay where the schedule is then. '
+                f'{_mend(scheduler, length)}'
+            )
+        elif _anneals(scheduler):
+            key = (scheduler.param_name, unit, length)
+            if finish >= last.get(key, (0,))[0]:
+                last[key] = (finish, scheduler)
+    for (_, unit, length), (finish, scheduler) in last.items():
+        if finish < length:
+            yield (
+                f'{type(scheduler).__name__} ends after {finish} {unit} and the run goes on to '
+                f'{length} at the last {scheduler.param_name}. {_mend(scheduler, length)}'
+            )
+
+
+def _mend(scheduler: _ParamScheduler, length: int) -> str:
+    keys = 'epochs' if isinstance(scheduler, DeiTCosineLR) else 'end (and T_max, milestones)'
+    return (
+        f'Set {keys} of param_scheduler for {length}, or train_cfg to the length of the schedule; '
+        f'if it is meant so: --cfg-options {ACCEPT}=True.'
+    )
+
+
+def _anneals(scheduler: _ParamScheduler) -> bool:
+    return type(scheduler).__name__.startswith(_ANNEALING)
+
+
+def _finish(scheduler: _ParamScheduler) -> int | None:
+    """Where a schedule has done what it does, in its own unit; None where that has no end."""
+    begin = scheduler.begin
+    if isinstance(scheduler, DeiTCosineLR):
+        return begin + scheduler.curve['epochs']
+    for name in ('T_max', 'total_steps'):
+        if getattr(scheduler, name, None):
+            return begin + getattr(scheduler, name)
+    if getattr(scheduler, 'periods', None):
+        return begin + sum(scheduler.periods)
+    if getattr(scheduler, 'milestones', None):
+        return begin + max(scheduler.milestones)
+    if getattr(scheduler, 'total_iters', None):
+        return begin + scheduler.total_iters + 1
+    return None
