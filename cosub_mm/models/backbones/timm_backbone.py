@@ -4,27 +4,22 @@ import math
 from collections.abc import Sequence
 
 import timm
-import torch
-from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
-from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 
 from cosub_mm.architectures.position_grid import (
     PositionGridError,
-    SourceGrid,
     check_grid,
-    find_grid,
     grid_of_init_cfg,
     is_square,
     note_grid,
-    noted_grid,
 )
 from cosub_mm.engine.optimizers.layer_groups import layer_depths
 from cosub_mm.stochastic_depth import apply_stochastic_depth
+
+from .timm_weights import load_timm_file, resize_embedding, resize_loaded_embedding
 
 __all__ = ['CosubTIMMBackbone']
 
@@ -49,9 +44,9 @@ class CosubTIMMBackbone(BaseModule):
         img_size: size in pixels for models that are made for one size; None leaves timm's.
         drop_path_rate: stochastic depth rate of every block, in [0, 1) (uniform; paper, section 4).
         pretrained: load timm's weights, from its cache or the hub.
-        checkpoint_path: local weights in timm's layout.
-        pretrained_grid: (rows, columns) of patches that weights of ``init_cfg`` or ``load_from``
-            were trained with, where the checkpoint does not say (ours do) and it is not square.
+        checkpoint_path: local weights in timm's layout; a classifier in them is left out.
+        pretrained_grid: (rows, columns) of patches that weights to load were trained with,
+            where the checkpoint does not say (ours do) and it is not square.
         init_cfg: mmengine's, e.g. ``dict(type='Pretrained', ...)``.
         **kwargs: further arguments of the timm model.
 
@@ -88,7 +83,6 @@ class CosubTIMMBackbone(BaseModule):
         self.timm_model = timm.create_model(
             model_name,
             pretrained=pretrained,
-            checkpoint_path=checkpoint_path,
             in_chans=in_channels,
             num_classes=0,
             **kwargs,
@@ -102,9 +96,11 @@ class CosubTIMMBackbone(BaseModule):
             self._keep_feature_layers(out_indices)
         if drop_path_rate:
             apply_stochastic_depth(self.timm_model, drop_path_rate)
-        if pretrained or checkpoint_path:
+        if pretrained:
             self._check_timms_loading()
-        self.register_load_state_dict_pre_hook(_resize_loaded_embedding)
+        if checkpoint_path:
+            load_timm_file(self, checkpoint_path)
+        self.register_load_state_dict_pre_hook(resize_loaded_embedding)
         self.register_state_dict_post_hook(note_grid)
         self._depths: tuple[dict[str, int], int] | None = None
 
@@ -119,7 +115,7 @@ class CosubTIMMBackbone(BaseModule):
         """
         grid = self._input_grid(x)
         if grid != self._current_grid():
-            embedding = _resize(self.timm_model.pos_embed, self.grid, grid)
+            embedding = resize_embedding(self.timm_model.pos_embed, self.grid, grid)
             return functional_call(self, {'timm_model.pos_embed': embedding}, (x,))
         if self.out_type == 'featmap':
             return tuple(
@@ -154,8 +150,8 @@ class CosubTIMMBackbone(BaseModule):
         if is_square(math.prod(self.grid)):
             raise PositionGridError(
                 f'img_size gives {self.grid[0]}x{self.grid[1]} patches, as many as a square has: '
-                f'timm would load square weights of that count scrambled. Load them by '
-                f"init_cfg=dict(type='Pretrained', ...) with pretrained_grid=(rows, columns)."
+                f'timm would load square weights of that count scrambled. Give them as a file, by '
+                f'checkpoint_path, with pretrained_grid=(rows, columns).'
             )
 
     def _keep_feature_layers(self, out_indices: Sequence[int] | None) -> None:
@@ -216,61 +212,3 @@ def _position_grid(model: nn.Module) -> tuple[int, int] | None:
     if embedding.dim() != 3 and tuple(embedding.shape[2:]) != tuple(grid):
         return None  # of another layout, as SAM's (1, H, W, C), which timm resizes itself
     return tuple(grid)
-
-
-def _resize(embedding: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """Bicubic resizing; prefix tokens of (1, prefix + H * W, C) stay, (1, C, H, W) is a map."""
-    if embedding.dim() == 4:
-        resized = F.interpolate(embedding, size=new, mode='bicubic', antialias=True)
-    else:
-        prefix = embedding.shape[1] - math.prod(old)
-        resized = resample_abs_pos_embed(embedding, list(new), list(old), prefix)
-    resized.resized_to = new
-    return resized
-
-
-def _resize_loaded_embedding(
-    module: CosubTIMMBackbone, state_dict: dict, prefix: str, local_metadata: dict, *_
-) -> None:
-    """Fit the position embedding of weights that were trained at another size."""
-    key = f'{prefix}timm_model.pos_embed'
-    loaded, own = state_dict.get(key), getattr(module.timm_model, 'pos_embed', None)
-    if module.grid is None or loaded is None or loaded.dim() != own.dim():
-        return
-    if loaded.dim() == 4:
-        source = SourceGrid(tuple(loaded.shape[-2:]), 'its shape')
-    else:
-        tokens = own.shape[1] - math.prod(module.grid)
-        noted = noted_grid(local_metadata) or module._grid_of_file
-        source = _source_grid(module, loaded.shape[1], tokens, noted)
-    if source.grid == module.grid:
-        return
-    MMLogger.get_current_instance().info(
-        f'Resize the position embeddings from {source} to '
-        f'{module.grid[0]}x{module.grid[1]} patches (bicubic).'
-    )
-    with torch.no_grad():
-        state_dict[key] = _resize(loaded, source.grid, module.grid).detach()
-
-
-def _source_grid(
-    module: CosubTIMMBackbone, loaded: int, tokens: int, noted: tuple[int, int] | None
-) -> SourceGrid:
-    """Grid of a loaded embedding that begins with as many class and other tokens as the model's.
-
-    Raises:
-        PositionGridError: it begins with others, or the grid cannot be known.
-    """
-    patches = loaded - tokens
-    known = noted or module.pretrained_grid
-    others = loaded - math.prod(known) if known else None
-    if others is None and not is_square(patches):
-        # 0 to 5: none, a class token, with distillation token, with four registers
-        others = next((n for n in range(6) if is_square(loaded - n)), None)
-    if others is not None and others != tokens and 0 <= others <= 5:
-        raise PositionGridError(
-            f'The position embedding of the checkpoint has entries for {others} token(s) beside '
-            f'the patches, the model for {tokens} (class, distillation and register tokens): '
-            f'build the model as the weights were (no_embed_class, reg_tokens, class_token).'
-        )
-    return find_grid(patches, module.grid, noted, module.pretrained_grid)

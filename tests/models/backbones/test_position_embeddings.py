@@ -152,13 +152,38 @@ def test_other_tokens_in_the_embedding_are_named(source, target):
         Timms.build((6, 6), **target).load_state_dict(weights)
 
 
-def test_timm_is_not_let_load_scrambled(tmp_path):
-    model = timm.create_model('vit_tiny_patch16_224', img_size=192, num_classes=0, **TIMM)
-    torch.save(model.state_dict(), tmp_path / 'square.pth')
-    options = dict(checkpoint_path=str(tmp_path / 'square.pth'), **TIMM)
-    CosubTIMMBackbone('vit_tiny_patch16_224', img_size=192, **options)
+def test_a_file_of_timm_is_asked_for_its_grid(tmp_path):
+    """A classifier's, whose head is left out; timm itself takes an equal count as it is."""
+    model = timm.create_model('vit_tiny_patch16_224', img_size=192, num_classes=3, **TIMM)
+    with torch.no_grad():
+        model.pos_embed[:, 1:, :8] = ramp((12, 12))
+    path = str(tmp_path / 'square.pth')
+    torch.save(model.state_dict(), path)
+
+    def load(size, **kwargs):
+        options = dict(checkpoint_path=path, **{**TIMM, **kwargs})
+        return CosubTIMMBackbone('vit_tiny_patch16_224', img_size=size, **options)
+
+    assert torch.equal(load(192).timm_model.norm.weight, model.norm.weight)
+    for size, grid in ((96, (6, 6)), ((288, 512), (18, 32))):
+        expected = resized((12, 12), grid)
+        torch.testing.assert_close(Timms.places(load(size)), expected, atol=0.06, rtol=0)
+    with pytest.raises(ValueError, match='12x12 patches.*or of 9x16.*pretrained_grid'):
+        load((144, 256))
+    wide = load((144, 256), pretrained_grid=(12, 12))
+    expected = resized((12, 12), (9, 16))
+    torch.testing.assert_close(Timms.places(wide), expected, atol=0.06, rtol=0)
+    with pytest.raises(ValueError, match=r"square.pth' is of another model.*lacks.*blocks.1"):
+        load(192, depth=2)
+
+
+def test_timms_hub_is_not_let_load_scrambled(monkeypatch):
+    """What the hub gives is loaded by timm, which says nothing of an equal count."""
+    create = timm.create_model
+    monkeypatch.setattr(timm, 'create_model', lambda *a, pretrained, **kw: create(*a, **kw))
+    CosubTIMMBackbone('vit_tiny_patch16_224', img_size=192, pretrained=True, **TIMM)
     with pytest.raises(ValueError, match='9x16 patches.*scrambled.*pretrained_grid'):
-        CosubTIMMBackbone('vit_tiny_patch16_224', img_size=(144, 256), **options)
+        CosubTIMMBackbone('vit_tiny_patch16_224', img_size=(144, 256), pretrained=True, **TIMM)
 
 
 @pytest.mark.parametrize('kind', [Ours, Timms])
