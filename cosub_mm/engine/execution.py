@@ -128,7 +128,7 @@ def compile_options(option: bool | dict | None) -> dict | None:
     return {} if option is True else dict(option)
 
 
-def compile_backbone(model: nn.Module, options: dict) -> str:
+def compile_backbone(model: nn.Module, options: dict, checkpointed: bool = False) -> str:
     """Compile the forward pass of a model's backbone, in place: parameter names stay.
 
     Augmentations of the batch (mixup, cutmix), heads, losses and the optimizer run as they are.
@@ -136,6 +136,8 @@ def compile_backbone(model: nn.Module, options: dict) -> str:
     Args:
         model: wrapped or not.
         options: arguments of ``torch.compile``.
+        checkpointed: parts of it compute their activations anew; for the rest of the process the
+            compiler is then told that what stochastic depth counts is counted once.
 
     Returns:
         What was compiled, in a sentence.
@@ -145,6 +147,9 @@ def compile_backbone(model: nn.Module, options: dict) -> str:
     """
     check_memory_budget()
     name, backbone = _backbone(model)
+    if checkpointed:
+        # Otherwise the compiler gives up on the whole backbone, in silence.
+        torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True
     backbone.compile(**options)
     return (
         f"torch.compile: the forward and backward pass of '{name}' ({type(backbone).__name__}) are "

@@ -51,7 +51,8 @@ class CosubRunner(Runner):
         """Compile the backbone for training; mmengine compiles ``target``, the whole step."""
         options = compile_options(self.cfg.get('compile'))
         if options is not None and target == 'train_step':
-            self.logger.info(compile_backbone(self.model, options))
+            checkpointed = bool(self.cfg.get('activation_checkpointing'))
+            self.logger.info(compile_backbone(self.model, options, checkpointed))
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wrap for distributed training, with or without GPUs."""

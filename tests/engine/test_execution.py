@@ -172,7 +172,7 @@ def test_the_runner_compiles_the_backbone_and_says_so(option, tmp_path, monkeypa
 
 def test_compiled_gradients_are_those_without():
     cfg = dict(CLASSIFIER, type='SupervisedClassifier', drop_path_rate=None)
-    cfg['backbone'] = dict(VIT, drop_path_rate=0.0)
+    cfg['backbone'] = dict(VIT, drop_path_rate=0.0, arch=dict(ARCH, num_layers=1))
     model = build(cfg)
     expected = gradients(model, False)
     names = list(model.state_dict())
@@ -181,6 +181,20 @@ def test_compiled_gradients_are_those_without():
     assert list(model.state_dict()) == names
     for name, gradient in found.items():
         torch.testing.assert_close(gradient, expected[name], rtol=1e-9, atol=1e-13, msg=name)
+
+
+@torch._dynamo.config.patch(skip_fwd_side_effects_in_bwd_under_checkpoint=False)
+def test_a_compiled_backbone_is_checkpointed_in_one_graph():
+    found = []
+    for checkpointed in (False, True):
+        torch._dynamo.reset()
+        model = build(dict(CLASSIFIER, backbone=dict(VIT, arch=dict(ARCH, num_layers=1))))
+        if checkpointed:
+            checkpoint_activations(model, 'backbone.layers')
+        compile_backbone(model, dict(backend='aot_eager', fullgraph=True), checkpointed)
+        found.append(gradients(model, False))
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, rtol=1e-9, atol=1e-13, msg=name)
 
 
 def test_a_compiled_recipe_with_mixing_trains():
