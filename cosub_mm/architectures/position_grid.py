@@ -42,8 +42,13 @@ class SourceGrid(NamedTuple):
     grid: Grid
     reason: str
 
-    def __str__(self) -> str:
-        return f'{self.grid[0]}x{self.grid[1]} ({self.reason})'
+    def resized(self, own: Grid, mode: str) -> str:
+        """A line for the log."""
+        old, new = ('x'.join(map(str, grid)) for grid in (self.grid, own))
+        return (
+            f'Resize the position embeddings from {old} to {new} patches ({mode}; {old}: '
+            f'{self.reason}).'
+        )
 
 
 def note_grid(module: nn.Module, state_dict: dict, prefix: str, local_metadata: dict) -> None:

@@ -230,10 +230,7 @@ class CosubViT(VisionTransformer):
         source = find_grid(weight.shape[1], own, noted, self.pretrained_grid)
         if source.grid == own:
             return
-        MMLogger.get_current_instance().info(
-            f'Resize the position embeddings from {source} to {own[0]}x{own[1]} patches '
-            f'({self.interpolate_mode}).'
-        )
+        MMLogger.get_current_instance().info(source.resized(own, self.interpolate_mode))
         state_dict[f'{prefix}pos_embed'] = resize_pos_embed(
             weight, source.grid, own, self.interpolate_mode, num_extra_tokens=0
         )

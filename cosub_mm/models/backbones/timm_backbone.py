@@ -92,14 +92,14 @@ class CosubTIMMBackbone(BaseModule):
         if self.grid is not None:
             # Our own resizing takes the place of timm's refusal of other sizes.
             self.timm_model.patch_embed.strict_img_size = False
-        if out_type == 'featmap':
-            self._keep_feature_layers(out_indices)
-        if drop_path_rate:
-            apply_stochastic_depth(self.timm_model, drop_path_rate)
         if pretrained:
             self._check_timms_loading()
         if checkpoint_path:
             load_timm_file(self, checkpoint_path)
+        if out_type == 'featmap':
+            self._keep_feature_layers(out_indices)
+        if drop_path_rate:
+            apply_stochastic_depth(self.timm_model, drop_path_rate)
         self.register_load_state_dict_pre_hook(resize_loaded_embedding)
         self.register_state_dict_post_hook(note_grid)
         self._depths: tuple[dict[str, int], int] | None = None
