@@ -17,7 +17,10 @@ __all__ = ['register_everything', 'register_lazily']
 def register_everything() -> None:
     """Make all classes of the package known, and its models to ``mmpretrain.get_model``."""
     from . import engine  # noqa: F401  (registers hooks and optimizer constructors)
+    from .engine.checkpoints import register_loaders
     from .model_hub import register_models
+
+    register_loaders()
 
     register_lazily(registries.MODELS, 'cosub_mm.models')
     for registry in (registries.DATASETS, registries.TRANSFORMS, registries.DATA_SAMPLERS):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mmengine.config import DictAction
 
 from .amp import AMP_CHOICES
-from .checkpoints import add_accept_argument, add_weights_arguments
+from .checkpoints import add_accept_argument, add_trust_argument, add_weights_arguments
 from .config_changes import CHOICES
 from .distributed import LAUNCHERS
 
@@ -101,6 +101,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
     add_accept_argument(parser)
+    add_trust_argument(parser)
     # Old launchers pass the rank as an argument.
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
     return parser

@@ -17,7 +17,7 @@ def compare_tested_classes(runner: Runner, cfg: Config, args: Namespace) -> None
         NotAccepted: other names, or another order.
     """
     dataset = runner.test_loop.dataloader.dataset
-    checkpoint = load_checkpoint(args.checkpoint)
+    checkpoint = load_checkpoint(args.checkpoint, peek=True)
     check_classes(checkpoint, args.checkpoint, dataset, accepted(cfg, args))
 
 
@@ -30,4 +30,4 @@ def compare_trained_classes(runner: Runner, cfg: Config, args: Namespace) -> Non
     paths = [cfg.load_from] if cfg.get('resume') else paths_of_kept_heads(cfg, runner.model)
     for path in paths:
         dataset = runner.train_loop.dataloader.dataset
-        check_classes(load_checkpoint(path), path, dataset, accepted(cfg, args))
+        check_classes(load_checkpoint(path, peek=True), path, dataset, accepted(cfg, args))

@@ -1,6 +1,8 @@
 """What tools/train.py and tools/test.py do, step by step."""
 
 from argparse import Namespace
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 
 from mmengine.config import Config
@@ -19,6 +21,7 @@ from .checkpoints import (
     check_resume,
     check_weights,
     latest_checkpoint,
+    trusting,
 )
 from .cli import AUTO
 from .config import add_training_hooks, load_config, set_data_root, set_dataloader_defaults
@@ -38,6 +41,18 @@ from .work_dir import clear_checkpoints, default_work_dir, refuse_to_overwrite, 
 __all__ = ['test', 'train']
 
 
+def _as_trusted(step: Callable) -> Callable:
+    """Run a step with ``--trust-checkpoint`` in force, or not."""
+
+    @wraps(step)
+    def run(args: Namespace) -> object:
+        with trusting(args.trust_checkpoint):
+            return step(args)
+
+    return run
+
+
+@_as_trusted
 def train(args: Namespace) -> str:
     """Train as the parsed command line says.
 
@@ -69,6 +84,7 @@ def train(args: Namespace) -> str:
     return cfg.work_dir
 
 
+@_as_trusted
 def test(args: Namespace) -> dict:
     """Test as the parsed command line says.
 

@@ -6,11 +6,13 @@ The checkpoint comes from mmengine's own EMAHook, and the truth from the models 
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 
+from cosub_mm.engine.checkpoints import load_checkpoint
 from cosub_mm.engine.errors import run_tool
 from tools import test, train
 
@@ -150,13 +152,13 @@ def test_ambiguous_weights_are_chosen_by_their_key(trained_with_ema, tmp_path, c
 @pytest.mark.parametrize(
     'hook, flags, kind',
     [
-        ('none', [], 'averaged'),
-        ('none', ['--ema'], 'averaged'),
-        ('none', ['--raw'], 'raw'),
+        ({}, [], 'averaged'),
+        ({}, ['--ema'], 'averaged'),
+        ({}, ['--raw'], 'raw'),
         # Whatever EMAHook the config of the test has, the weights asked for are tested.
-        ('mmengine.EMAHook', ['--raw'], 'raw'),
-        ('mmpretrain.EMAHook', [], 'averaged'),
-        ('mmpretrain.EMAHook', ['--raw'], 'raw'),
+        (dict(type='mmengine.EMAHook'), ['--raw'], 'raw'),
+        (dict(type='mmpretrain.EMAHook'), ['--raw'], 'raw'),
+        (dict(type='mmpretrain.EMAHook', evaluate_on_ema=False), ['--ema'], 'averaged'),
     ],
 )
 def test_tested_weights(trained_with_ema, hook, flags, kind, tmp_path):
@@ -169,9 +171,7 @@ def test_tested_weights(trained_with_ema, hook, flags, kind, tmp_path):
             seen.append({name: v.clone() for name, v in runner.model.state_dict().items()})
 
     HOOKS.register_module(module=SeeTested, force=True)
-    hooks = (
-        [dict(type='SeeTested')] if hook == 'none' else [dict(type=hook), dict(type='SeeTested')]
-    )
+    hooks = [*([hook] if hook else []), dict(type='SeeTested')]
     base, checkpoint = trained_with_ema
     config = tmp_path / 'test.py'
     config.write_text(f"_base_ = ['{base}']\ncustom_hooks = {hooks}\n")
@@ -181,6 +181,20 @@ def test_tested_weights(trained_with_ema, hook, flags, kind, tmp_path):
     log = max((tmp_path / 'run').glob('*/*.log')).read_text()
     words = {'raw': 'the raw (trained) weights', 'averaged': 'the averaged weights (EMA)'}
     assert f'testing {checkpoint} with {words[kind]}' in log
+
+
+def test_resumed_training_has_both_sets(trained_with_ema, tmp_path):
+    """Loaded as data, with averages, schedules, histories and optimizer where they were."""
+    config, checkpoint = trained_with_ema
+    truth = {kind: dict(state) for kind, state in TRUTH.items()}
+    line = [str(config), '--work-dir', str(tmp_path)]
+    assert train.main([*line, '--resume', str(checkpoint.with_name('epoch_1.pth'))]) == 0
+    whole, resumed = (load_checkpoint(str(path)) for path in (checkpoint, tmp_path / 'epoch_2.pth'))
+    for kind, state in truth.items():
+        assert all(torch.equal(TRUTH[kind][name], value) for name, value in state.items())
+    assert resumed['param_schedulers'] == whole['param_schedulers']
+    losses = [c['message_hub']['log_scalars']['train/loss'].data for c in (whole, resumed)]
+    assert np.array_equal(losses[0], losses[1])
 
 
 def test_resuming_needs_the_hook(trained_with_ema, classification, tmp_path, capsys):

@@ -13,10 +13,12 @@ from cosub_mm.architectures.position_grid import check_grid, noted_grid
 from cosub_mm.engine.checkpoints import (
     RAW,
     UNKNOWN,
+    add_trust_argument,
     add_weights_arguments,
     choose_weights,
     load_checkpoint,
     match_weights,
+    trusting,
     wanted_kind,
 )
 from cosub_mm.engine.errors import UserError, run_tool, user_errors
@@ -116,6 +118,7 @@ def convert(argv: Sequence[str] | None) -> None:
     parser.add_argument('source', help='a .pth file, or timm:NAME for a model of the hub')
     parser.add_argument('target', type=Path, help='.pth file to write')
     parser.add_argument('--to', required=True, choices=TARGETS, help='names to write')
+    add_trust_argument(parser)
     add_weights_arguments(parser, 'the raw ones')
     parser.add_argument(
         '--grid',
@@ -128,7 +131,7 @@ def convert(argv: Sequence[str] | None) -> None:
     args = parser.parse_args(argv)
     if args.config and args.to != 'mmpretrain':
         raise UserError('--config compares with a model of mmpretrain: it needs --to mmpretrain.')
-    with user_errors(f'converting {args.source}'):
+    with user_errors(f'converting {args.source}'), trusting(args.trust_checkpoint):
         weights, kind = read(args.source, wanted_kind(args), args.weights_key)
         grid = check_grid(args.grid, '--grid')
         family = family_of(to_mmpretrain(weights, grid))[0]

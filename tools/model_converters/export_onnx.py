@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from cosub_mm.engine.checkpoints import (
     accepted,
     add_accept_argument,
+    add_trust_argument,
     add_weights_arguments,
     check_tested_model,
     check_weights,
     choose_weights,
     load_checkpoint,
+    trusting,
     validated_kind,
     wanted_kind,
 )
@@ -109,9 +111,10 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('checkpoint', help='its trained weights')
     parser.add_argument('target', type=Path, help='.onnx file to write')
     add_accept_argument(parser)
+    add_trust_argument(parser)
     add_weights_arguments(parser, 'those that the training validated')
     args = parser.parse_args(argv)
-    with user_errors('loading the model'):
+    with user_errors('loading the model'), trusting(args.trust_checkpoint):
         accept = accepted(Config.fromfile(args.config), args)
         choice = wanted_kind(args), args.weights_key
         model, shape = load(args.config, args.checkpoint, *choice, accept)

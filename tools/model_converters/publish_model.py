@@ -21,9 +21,11 @@ from cosub_mm.engine.checkpoints import (
     RAW,
     UNKNOWN,
     Weights,
+    add_trust_argument,
     add_weights_arguments,
     choose_weights,
     load_checkpoint,
+    trusting,
     wanted_kind,
 )
 from cosub_mm.engine.errors import run_tool
@@ -81,9 +83,11 @@ def main(argv: Sequence[str] | None) -> None:
     )
     parser.add_argument('source', help='checkpoint of a training')
     parser.add_argument('target', type=Path, help='file to write; the hash is added to its name')
+    add_trust_argument(parser)
     add_weights_arguments(parser, 'the raw ones')
     args = parser.parse_args(argv)
-    path, kind = publish(args.source, args.target, wanted_kind(args), args.weights_key)
+    with trusting(args.trust_checkpoint):
+        path, kind = publish(args.source, args.target, wanted_kind(args), args.weights_key)
     print(f'{NAMES[kind]}: {path}')
 
 

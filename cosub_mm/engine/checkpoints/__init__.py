@@ -22,6 +22,7 @@ from .files import CheckpointError, CheckpointMissing, latest_checkpoint, load_c
 from .match import Match, match_weights
 from .recorded import ema_hooks, parse_config, recorded_config
 from .start import check_pretrained, paths_of_kept_heads
+from .trust import UntrustedCheckpoint, add_trust_argument, register_loaders, trusting
 from .whole import check_resume, check_weights
 
 __all__ = [
@@ -33,9 +34,11 @@ __all__ = [
     'CheckpointMissing',
     'Match',
     'NotAccepted',
+    'UntrustedCheckpoint',
     'Weights',
     'accepted',
     'add_accept_argument',
+    'add_trust_argument',
     'add_weights_arguments',
     'check_classes',
     'check_pretrained',
@@ -52,7 +55,9 @@ __all__ = [
     'parse_config',
     'paths_of_kept_heads',
     'recorded_config',
+    'register_loaders',
     'stop_unless',
+    'trusting',
     'validated_kind',
     'wanted_kind',
 ]

@@ -6,6 +6,8 @@ from pathlib import Path
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
+from .trust import UntrustedCheckpoint, load_file
+
 __all__ = [
     'CheckpointError',
     'CheckpointMissing',
@@ -23,21 +25,28 @@ class CheckpointMissing(FileNotFoundError):
     """There is no file under the name of the checkpoint."""
 
 
-def load_checkpoint(path: str) -> dict:
-    """Load a checkpoint to the CPU through mmengine, which knows torch's ``weights_only`` rules.
+def load_checkpoint(path: str, peek: bool = False) -> dict:
+    """Load a checkpoint to the CPU, as data (see :mod:`.trust`).
 
     Args:
         path: a local file, or an address that mmengine can load (``https://``, ``torchvision://``).
+        peek: leave the tensors in the file until they are read, for a look at names and shapes.
 
     Raises:
         CheckpointMissing: no such file; the message lists the checkpoints beside it.
+        UntrustedCheckpoint: it would run code.
         CheckpointError: truncated, or not a checkpoint.
     """
     path = os.fspath(path)
     if '://' not in path and not Path(path).expanduser().is_file():
         raise CheckpointMissing(f"checkpoint '{path}' does not exist. {_beside(Path(path))}")
     try:
-        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        if '://' in path:
+            checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        else:
+            checkpoint = load_file(path, map_location='cpu', mmap=peek)
+    except UntrustedCheckpoint:
+        raise
     except Exception as error:
         detail = next(iter(str(error).splitlines()), 'no detail')
         raise CheckpointError(

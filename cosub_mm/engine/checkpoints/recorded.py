@@ -6,7 +6,7 @@
 import ast
 from collections.abc import Iterator
 
-__all__ = ['ema_hooks', 'parse_config', 'recorded_config']
+__all__ = ['ema_hooks', 'parse_config', 'recorded_config', 'runs_code']
 
 # What a dumped config calls beside dict(): containers and numbers without a literal.
 _CONTAINERS = {'list': list, 'tuple': tuple, 'set': set, 'frozenset': frozenset}
@@ -48,6 +48,20 @@ def parse_config(text: str) -> dict:
         raise ValueError(f'not a config of plain values ({error})') from error
 
 
+def runs_code(text: str) -> bool:
+    """Whether ``Config.fromstring`` would do more with a text than assign plain values.
+
+    What is no Python cannot run; but mmengine fills in ``{{...}}`` before it reads the text.
+    """
+    if '{{' in text:
+        return True
+    try:
+        parse_config(text)
+    except ValueError as error:
+        return not isinstance(error.__cause__, SyntaxError)
+    return False
+
+
 def ema_hooks(config: dict | None) -> Iterator[dict]:
     """The hooks of a config that average weights (EMA): mmengine's, mmpretrain's, subclasses."""
     for hook in (config or {}).get('custom_hooks') or []:
@@ -59,7 +73,11 @@ def _assignment(node: ast.stmt) -> tuple[str, object]:
     simple = isinstance(node, ast.Assign) and len(node.targets) == 1
     if not simple or not isinstance(node.targets[0], ast.Name):
         raise ValueError(f'line {node.lineno} is no assignment to a name')
-    return node.targets[0].id, _value(node.value)
+    name = node.targets[0].id
+    if name in {'dict', 'float', *_CONTAINERS}:
+        # list = eval; a = list('...') would be a call of something else.
+        raise ValueError(f'line {node.lineno} gives {name} another meaning')
+    return name, _value(node.value)
 
 
 def _value(node: ast.expr) -> object:

@@ -58,12 +58,12 @@ def check_pretrained(
         else:
             match = _check(path, module, prefix, name or 'model', accept)
         if name == 'backbone':
-            check_start_model(load_checkpoint(path), path, cfg, accept)
+            check_start_model(load_checkpoint(path, peek=True), path, cfg, accept)
         reports.append(match)
     path = cfg.get('load_from')
     if path and not cfg.get('resume'):
         reports.append(_check(path, model, None, 'model', accept))
-        check_start_model(load_checkpoint(path), path, cfg, accept)
+        check_start_model(load_checkpoint(path, peek=True), path, cfg, accept)
     return reports
 
 
@@ -76,7 +76,7 @@ def paths_of_kept_heads(cfg: Config, model: nn.Module) -> list[str]:
         starts.append((model, cfg.load_from))
     paths = []
     for module, path in starts:
-        state, _ = _where_mmengine_looks(load_checkpoint(path), path)
+        state, _ = _where_mmengine_looks(load_checkpoint(path, peek=True), path)
         if keeps_head(match_weights(module, state)):
             paths.append(path)
     return paths
@@ -86,7 +86,7 @@ def _check(
     path: str, module: nn.Module, prefix: str | None, owner: str, accept: Collection[str]
 ) -> Match:
     """Match weights to start from; they may leave the head out, but must fit the backbone."""
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, peek=True)
     state, evidence = _where_mmengine_looks(checkpoint, path)
     if prefix:
         state = _below(state, prefix, path, owner)
@@ -158,7 +158,7 @@ def _prefix_hint(module: nn.Module, state: dict[str, Tensor]) -> str:
 
 def _own_loading(path: str, name: str, module: nn.Module, accept: Collection[str]) -> Match:
     """Let a copy load its weights in its own way, and see which of its tensors it has got."""
-    load_checkpoint(path)
+    load_checkpoint(path, peek=True)
     trial = copy.deepcopy(module)
     with torch.no_grad():
         for parameter in trial.parameters():

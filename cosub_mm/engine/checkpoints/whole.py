@@ -41,7 +41,7 @@ def check_weights(
     """
     model = model.module if is_model_wrapper(model) else model
     if state_dict is None:
-        state_dict = state_dict_of(load_checkpoint(path))
+        state_dict = state_dict_of(load_checkpoint(path, peek=True))
     match = match_weights(model, state_dict)
     wrong = match.missing + match.other_shape
     needed = wrong if training else [n for n in wrong if not n.startswith(TRAINING_ONLY)]
@@ -78,7 +78,7 @@ def check_resume(path: str, cfg: dict | None = None) -> dict:
         CheckpointError: truncated, weights alone, without optimizer and position, or averaged
             weights where no hook knows of them.
     """
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, peek=True)
     meta = checkpoint.get('meta') or {}
     if 'optimizer' not in checkpoint or not {'epoch', 'iter'} <= meta.keys():
         raise CheckpointError(

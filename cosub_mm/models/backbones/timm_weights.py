@@ -16,6 +16,7 @@ from cosub_mm.architectures.position_grid import (
     is_square,
     noted_grid,
 )
+from cosub_mm.engine.checkpoints import AVERAGED, choose_weights, load_checkpoint
 
 __all__ = ['load_timm_file', 'resize_embedding', 'resize_loaded_embedding']
 
@@ -29,6 +30,7 @@ def load_timm_file(module: nn.Module, path: str) -> None:
 
     Raises:
         ValueError: the file is of another model, with the names that differ.
+        UntrustedCheckpoint: it holds more than data.
         PositionGridError: the grid of its position embedding cannot be known.
     """
     model = module.timm_model
@@ -39,7 +41,7 @@ def load_timm_file(module: nn.Module, path: str) -> None:
     classifiers = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
     weights = {
         f'timm_model.{name}': value
-        for name, value in timm.models.load_state_dict(path).items()
+        for name, value in _tensors_of(path, type(model).__name__).items()
         if not name.startswith(tuple(f'{classifier}.' for classifier in classifiers))
     }
     resize_loaded_embedding(module, weights, '', {})
@@ -51,6 +53,15 @@ def load_timm_file(module: nn.Module, path: str) -> None:
             f'{lost.missing_keys[:3] or "nothing"} and has {lost.unexpected_keys[:3] or "nothing"} '
             f'beyond it.'
         )
+
+
+def _tensors_of(path: str, owner: str) -> dict[str, Tensor]:
+    """What timm would read, as data, and said: of a file with both it takes the average (EMA)."""
+    if str(path).lower().endswith('.safetensors'):
+        return timm.models.load_state_dict(path)
+    weights = choose_weights(load_checkpoint(path), path, default=AVERAGED)
+    MMLogger.get_current_instance().info(f'{owner} starts from {path}: {weights}')
+    return timm.models.clean_state_dict(weights.tensors)
 
 
 def resize_embedding(embedding: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
