@@ -20,7 +20,7 @@ from .checkpoints import (
     check_pretrained,
     check_resume,
     check_weights,
-    latest_checkpoint,
+    last_good_checkpoint,
     trusting,
 )
 from .cli import AUTO
@@ -202,7 +202,7 @@ def _find_resume_point(cfg: Config, args: Namespace) -> dict:
     A seed drawn by the first start is taken over, so that data come in the same order again.
     """
     asked = args.resume or ((cfg.get('load_from') or AUTO) if cfg.get('resume') else None)
-    path = latest_checkpoint(cfg.work_dir) if asked == AUTO else asked
+    path = last_good_checkpoint(cfg.work_dir) if asked == AUTO else asked
     if asked and path is None:
         print(f'nothing to resume in {cfg.work_dir}: starting anew', flush=True)
     cfg.resume = path is not None
@@ -210,7 +210,7 @@ def _find_resume_point(cfg: Config, args: Namespace) -> dict:
         if not args.overwrite:
             refuse_to_overwrite(cfg.work_dir)
         return {}
-    meta = check_resume(path, cfg)
+    meta = check_resume(path, cfg, verify=asked != AUTO)
     cfg.load_from = path
     randomness = dict(cfg.get('randomness') or {})
     if randomness.get('seed') is None and meta.get('seed') is not None:

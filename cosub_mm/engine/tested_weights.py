@@ -34,7 +34,7 @@ def prepare_weights(runner: Runner, cfg: Config, args: Namespace) -> None:
         CheckpointError: the checkpoint does not belong to the config, or the choice of its weights
             is not clear.
     """
-    checkpoint = load_checkpoint(args.checkpoint, peek=True)
+    checkpoint = load_checkpoint(args.checkpoint, peek=True, verify=True)
     weights = _choose(runner, cfg, args, checkpoint)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     model = model.module if args.tta else model

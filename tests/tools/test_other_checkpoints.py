@@ -1,12 +1,17 @@
 """Checkpoints that fit by their tensors and belong to something else: said, and stopped."""
 
+import runpy
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 from cosub_mm.engine.checkpoints import load_checkpoint
+from cosub_mm.engine.errors import run_tool
 from tools import test, train
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -79,3 +84,37 @@ def test_another_architecture_to_start_from(trained_classifier, classification, 
     assert train.main(line) == 2
     assert 'of the backbone are not in the checkpoint' in capsys.readouterr().err
     assert train.main([*line, '--accept', 'partial-weights']) == 0
+
+
+def test_training_goes_on_from_the_last_good_checkpoint(
+    trained_classifier, classification, tmp_path, capsys
+):
+    shutil.copytree(trained_classifier, tmp_path / 'run')
+    newest = tmp_path / 'run' / 'epoch_2.pth'
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    assert train.main([str(classification), '--work-dir', str(tmp_path / 'run'), '--resume']) == 0
+    said = capsys.readouterr().out
+    assert f'kept as {newest}.broken' in said and 'epoch_1.pth (epoch 1' in said
+    trained, again = (
+        load_checkpoint(str(folder / 'epoch_2.pth'))['state_dict']
+        for folder in (trained_classifier, tmp_path / 'run')
+    )
+    assert all(torch.equal(trained[name], again[name]) for name in trained)
+
+
+def test_a_flipped_bit_stops_every_use(trained_classifier, classification, tmp_path, capsys):
+    content = bytearray((trained_classifier / 'epoch_1.pth').read_bytes())
+    content[len(content) // 2] ^= 16
+    path = tmp_path / 'flipped.pth'
+    path.write_bytes(content)
+    work_dir = ['--work-dir', str(tmp_path / 'run')]
+    publish = runpy.run_path(str(ROOT / 'tools/model_converters/publish_model.py'))['main']
+    for use in (
+        lambda: test.main([str(classification), str(path), *work_dir]),
+        lambda: train.main([str(classification), *work_dir, '--resume', str(path)]),
+        lambda: train.main([str(classification), *work_dir, '--cfg-options', f'load_from={path}']),
+        lambda: run_tool(publish, [str(path), str(tmp_path / 'out.pth')]),
+    ):
+        assert use() == 2
+        assert f"'{path}' is damaged: 1 of" in capsys.readouterr().err
+    assert not list(tmp_path.glob('out*'))

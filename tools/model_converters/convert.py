@@ -57,7 +57,7 @@ def read(
         if want or key:
             raise UserError("a model of timm's hub is one set of weights: leave the choice out.")
         return _from_hub(source.removeprefix(HUB)), UNKNOWN
-    weights = choose_weights(load_checkpoint(source), source, want, key, default=RAW)
+    weights = choose_weights(load_checkpoint(source, verify=True), source, want, key, default=RAW)
     print(f'{source}: {weights}')
     return weights.tensors, weights.kind
 

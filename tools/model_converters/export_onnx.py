@@ -65,7 +65,7 @@ def load(
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     cfg.model.backbone.pop('init_cfg', None)
     model = MODELS.build(cfg.model)
-    loaded = load_checkpoint(checkpoint)
+    loaded = load_checkpoint(checkpoint, verify=True)
     weights = choose_weights(loaded, checkpoint, want, key, default=validated_kind(loaded))
     print(f'{checkpoint}: {weights}')
     check_weights(checkpoint, model, state_dict=weights.tensors, accept=accept)

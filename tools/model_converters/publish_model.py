@@ -51,7 +51,7 @@ def publish(
     Raises:
         CheckpointError: it does not hold what was asked for, or does not tell which is which.
     """
-    checkpoint = load_checkpoint(source)
+    checkpoint = load_checkpoint(source, verify=True)
     weights = choose_weights(checkpoint, source, want, key, default=RAW)
     print(f'{source}: {weights}')
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,8 @@ from .choose import (
 from .classes import check_classes
 from .compare import check_start_model, check_tested_model
 from .files import CheckpointError, CheckpointMissing, latest_checkpoint, load_checkpoint
+from .integrity import DamagedCheckpoint, verify_checksums
+from .last_good import last_good_checkpoint
 from .match import Match, match_weights
 from .recorded import ema_hooks, parse_config, recorded_config
 from .start import check_pretrained, paths_of_kept_heads
@@ -32,6 +34,7 @@ __all__ = [
     'UNKNOWN',
     'CheckpointError',
     'CheckpointMissing',
+    'DamagedCheckpoint',
     'Match',
     'NotAccepted',
     'UntrustedCheckpoint',
@@ -49,6 +52,7 @@ __all__ = [
     'choose_weights',
     'ema_hooks',
     'find_weights',
+    'last_good_checkpoint',
     'latest_checkpoint',
     'load_checkpoint',
     'match_weights',
@@ -59,5 +63,6 @@ __all__ = [
     'stop_unless',
     'trusting',
     'validated_kind',
+    'verify_checksums',
     'wanted_kind',
 ]

@@ -86,7 +86,7 @@ def _check(
     path: str, module: nn.Module, prefix: str | None, owner: str, accept: Collection[str]
 ) -> Match:
     """Match weights to start from; they may leave the head out, but must fit the backbone."""
-    checkpoint = load_checkpoint(path, peek=True)
+    checkpoint = load_checkpoint(path, peek=True, verify=True)
     state, evidence = _where_mmengine_looks(checkpoint, path)
     if prefix:
         state = _below(state, prefix, path, owner)
@@ -158,7 +158,7 @@ def _prefix_hint(module: nn.Module, state: dict[str, Tensor]) -> str:
 
 def _own_loading(path: str, name: str, module: nn.Module, accept: Collection[str]) -> Match:
     """Let a copy load its weights in its own way, and see which of its tensors it has got."""
-    load_checkpoint(path, peek=True)
+    load_checkpoint(path, peek=True, verify=True)
     trial = copy.deepcopy(module)
     with torch.no_grad():
         for parameter in trial.parameters():

@@ -66,19 +66,21 @@ def _may_be_left(name: str) -> bool:
     return name.startswith(TRAINING_ONLY) or '.loss' in name or name.endswith(COMPUTED)
 
 
-def check_resume(path: str, cfg: dict | None = None) -> dict:
+def check_resume(path: str, cfg: dict | None = None, verify: bool = False) -> dict:
     """Check that training can go on from ``path`` and return the checkpoint's meta data.
 
     Args:
         path: the checkpoint.
         cfg: the config that will go on; None leaves its hooks out.
+        verify: compare the file with its checksums.
 
     Raises:
         CheckpointMissing: no such file.
+        DamagedCheckpoint: it is not what was written.
         CheckpointError: truncated, weights alone, without optimizer and position, or averaged
             weights where no hook knows of them.
     """
-    checkpoint = load_checkpoint(path, peek=True)
+    checkpoint = load_checkpoint(path, peek=True, verify=verify)
     meta = checkpoint.get('meta') or {}
     if 'optimizer' not in checkpoint or not {'epoch', 'iter'} <= meta.keys():
         raise CheckpointError(
