@@ -10,3 +10,4 @@ model = dict(
     loss='bce',
     teacher='soft',
 )
+train_dataloader = dict(batch_size=64)  # Table 7's memory

@@ -10,3 +10,4 @@ model = dict(
     loss='ce',
     teacher='hard',
 )
+train_dataloader = dict(batch_size=64)  # Table 7's memory

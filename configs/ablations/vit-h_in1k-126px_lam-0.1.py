@@ -9,3 +9,4 @@ model = dict(
     backbone=dict(img_size=126),
     lam=0.1,
 )
+train_dataloader = dict(batch_size=64)  # Table 7's memory

@@ -9,3 +9,4 @@ _base_ = [
 model = dict(
     type='SupervisedClassifier',
 )
+train_dataloader = dict(batch_size=128)  # ours: by Table 7's memory

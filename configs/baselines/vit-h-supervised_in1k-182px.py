@@ -9,3 +9,4 @@ model = dict(
     type='SupervisedClassifier',
     backbone=dict(img_size=182),
 )
+train_dataloader = dict(batch_size=64)  # Table 7's memory

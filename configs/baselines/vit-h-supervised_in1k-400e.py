@@ -8,3 +8,4 @@ _base_ = [
 model = dict(
     type='SupervisedClassifier',
 )
+train_dataloader = dict(batch_size=64)  # Table 7's memory

@@ -26,3 +26,4 @@ optim_wrapper = dict(
     # ours: BEiT's value for ViT-L after supervised 21k training; the paper gives none
     paramwise_cfg=dict(layer_decay_rate=0.9),
 )
+train_dataloader = dict(batch_size=64)  # Table 7's memory

@@ -1,5 +1,6 @@
 # Table 12, XCiT-S12 with layer decay:
 # 50 epochs on ImageNet-1k at 224 after 90 epochs of ImageNet-21k.
+# ours: DeiT III's schedule, which it gives for ViTs.
 # Give the weights by --cfg-options model.backbone.init_cfg.checkpoint=PATH
 _base_ = [
     '../_base_/models/xcit-s12_cosub.py',

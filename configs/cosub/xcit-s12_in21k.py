@@ -1,4 +1,5 @@
 # Table 12, XCiT-S12: 90 epochs of pre-training on ImageNet-21k at 224.
+# ours: DeiT III's schedule on 21k, which it gives for ViTs; the paper gives the epochs alone.
 _base_ = [
     '../_base_/models/xcit-s12_cosub.py',
     '../_base_/datasets/imagenet21k_3aug_src.py',

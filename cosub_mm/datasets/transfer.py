@@ -1,5 +1,6 @@
 """mmpretrain's data sets of Table 14, with the checks that they lack."""
 
+import numpy as np
 from mmpretrain.datasets import CIFAR10, CIFAR100, Flowers102, StanfordCars
 from mmpretrain.registry import DATASETS
 
@@ -61,9 +62,23 @@ class CheckedDataset:
         return f'{cls.__name__.removeprefix("Checked")} {split}'
 
 
+class _InBGR:
+    """Mixin for arrays that come as RGB: give them as BGR, as every loader of mmcv gives images.
+
+    The colour operations of mmcv and mmpretrain weigh the channels in that order, and a padding
+    colour is written in it. ``to_rgb=True`` in the data preprocessor, as for image files.
+    """
+
+    def load_data_list(self) -> list[dict]:
+        data_list = super().load_data_list()
+        for info in data_list:
+            info['img'] = np.ascontiguousarray(info['img'][..., ::-1])
+        return data_list
+
+
 @DATASETS.register_module()
-class CheckedCIFAR10(CheckedDataset, CIFAR10):
-    """CIFAR-10: 10 classes, 50,000 training and 10,000 test images of 32 by 32 pixels.
+class CheckedCIFAR10(CheckedDataset, _InBGR, CIFAR10):
+    """CIFAR-10: 10 classes, 50,000 training and 10,000 test images of 32 by 32 pixels, BGR.
 
     Arguments: see :class:`CheckedDataset`.
     """
@@ -73,8 +88,8 @@ class CheckedCIFAR10(CheckedDataset, CIFAR10):
 
 
 @DATASETS.register_module()
-class CheckedCIFAR100(CheckedDataset, CIFAR100):
-    """CIFAR-100: 100 classes, 50,000 training and 10,000 test images of 32 by 32 pixels.
+class CheckedCIFAR100(CheckedDataset, _InBGR, CIFAR100):
+    """CIFAR-100: 100 classes, 50,000 training and 10,000 test images of 32 by 32 pixels, BGR.
 
     Arguments: see :class:`CheckedDataset`.
     """

@@ -64,7 +64,7 @@ def test_a_changed_number_is_noticed(tmp_path, monkeypatch, capsys):
 def test_a_config_without_a_row_is_an_error(tmp_path):
     (tmp_path / 'configs/cosub').mkdir(parents=True)
     (tmp_path / 'configs/cosub/new.py').touch()
-    (tmp_path / 'configs/paper_numbers.csv').write_text('config,tables,val,v2\n')
+    (tmp_path / 'configs/paper_numbers.csv').write_text('config,table,metric,value,note\n')
     with pytest.raises(ValueError, match='have no row: cosub/new.py'):
         TABLE['read_numbers'](tmp_path)
 

@@ -14,6 +14,7 @@ from cosub_mm.evaluation.complexity import meta_device
 ROOT = Path(__file__).parents[2]
 DOWNSTREAM = [*sorted((ROOT / 'configs/ade20k').glob('*.py'))]
 DOWNSTREAM += sorted((ROOT / 'configs/transfer').glob('vit-*_cifar10.py'))
+FOLDERS = ('cosub', 'baselines')
 # The norms behind single stages exist in dense prediction only.
 ONLY_DENSE = ('norm0.', 'norm1.', 'norm2.', 'norm3.')
 
@@ -36,7 +37,8 @@ def test_checkpoint_is_that_of_a_config_and_fits(path):
         assert init_cfg.checkpoint.startswith('https://mmassets.onedl.ai/mmclassification/v0/')
         return
     work_dirs, name, file = init_cfg.checkpoint.split('/')
-    source = Config.fromfile(ROOT / f'configs/cosub/{name}.py')
+    (path,) = (p for f in FOLDERS if (p := ROOT / f'configs/{f}/{name}.py').is_file())
+    source = Config.fromfile(path)
     assert (work_dirs, file) == ('work_dirs', f'epoch_{source.train_cfg.max_epochs}.pth')
     # As the checkpoint records it; the backbone must compute the same.
     recorded = '\n'.join(f'{key} = {value!r}' for key, value in source.to_dict().items())

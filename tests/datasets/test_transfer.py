@@ -2,13 +2,16 @@ import importlib.util
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
-from mmpretrain.registry import DATASETS, MODELS
+from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
+from PIL import Image, ImageEnhance
+from timm.data import auto_augment
 
 import cosub_mm  # noqa: F401
 from cosub_mm.datasets import (
@@ -106,16 +109,83 @@ def test_networks_are_those_of_the_paper(size):
     assert complexity(cfg, (224, 224)).params == params - 990 * (dim + 1)
 
 
-def test_colours_arrive_as_rgb(roots):
-    """CIFAR's arrays are RGB while files are loaded as BGR; both must reach the network as RGB."""
-    for name, order in (('cifar10', [0, 1, 2]), ('flowers102', [2, 1, 0])):
-        cfg = Config.fromfile(ROOT / f'configs/transfer/vit-b_{name}.py')
-        preprocessor = MODELS.build(dict(cfg.data_preprocessor, type='ClsDataPreprocessor'))
-        image = torch.arange(3).view(1, 3, 1, 1).expand(1, 3, 4, 4) * 100
-        seen = preprocessor(dict(inputs=image, data_samples=None))['inputs'][0, :, 0, 0]
-        seen = seen * torch.tensor(cfg.data_preprocessor.std)
-        seen = seen + torch.tensor(cfg.data_preprocessor.mean)
-        torch.testing.assert_close(seen, image[0, order, 0, 0].float())
+class _Red:
+    """In place of the miniatures' random generator: every picture is red."""
+
+    @staticmethod
+    def integers(high, size, dtype):
+        pixels = np.zeros(size, dtype)
+        if size[-1] == 3:
+            pixels[..., 0] = 255
+        else:  # CIFAR's rows: 1024 red values, then green, then blue
+            pixels[..., :1024] = 255
+        return pixels
+
+
+def _shown(cfg, picture):
+    """A picture of the pipeline as the network sees it, RGB before normalisation."""
+    settings = cfg.data_preprocessor
+    preprocessor = MODELS.build(dict(settings, type='ClsDataPreprocessor'))
+    batch = dict(inputs=torch.from_numpy(picture.copy()).permute(2, 0, 1)[None], data_samples=None)
+    seen = preprocessor(batch)['inputs'][0].permute(1, 2, 0).numpy()
+    return seen * np.float32(settings.std) + np.float32(settings.mean)
+
+
+@pytest.mark.parametrize('name', ['cifar10', 'cifar100', 'flowers102', 'inat18'])
+def test_colour_operations_know_red_from_blue(name, tmp_path, monkeypatch):
+    """timm's operations on PIL's red picture: less colour, and a shift that leaves a border."""
+    monkeypatch.setattr(miniatures, 'RNG', _Red)
+    miniatures.WRITERS[name](tmp_path)
+    cfg = Config.fromfile(ROOT / f'configs/transfer/vit-b_{name}.py')
+    train = cfg.train_dataloader.dataset
+    rand_augment = next(step for step in train.pipeline if step.type == 'RandAugment')
+    loading = [step for step in train.pipeline if step.type == 'LoadImageFromFile']
+    split = dict(train, data_root=str(tmp_path), check=False, pipeline=loading)
+    picture = DATASETS.build(split)[0]['img']
+    red = Image.new('RGB', picture.shape[1::-1], (255, 0, 0))
+    np.testing.assert_allclose(_shown(cfg, picture), np.asarray(red), atol=2)
+
+    theirs = {
+        'ColorTransform': ImageEnhance.Color(red).enhance(1 - 0.81),
+        'Translate': auto_augment.translate_x_rel(
+            red, 0.405, fillcolor=(124, 116, 104), resample=Image.Resampling.BICUBIC
+        ),
+    }
+    for operation in TRANSFORMS.build(rand_augment):
+        kind = type(operation).__name__
+        if kind in theirs and getattr(operation, 'direction', '') != 'vertical':
+            # Always, to the one side, at the mean magnitude.
+            operation.prob, operation.random_negative_prob, operation.magnitude_std = 1.0, 1.0, 0
+            shown = _shown(cfg, operation(dict(img=picture.copy()))['img'])
+            expected = np.asarray(theirs.pop(kind)).astype(np.float32)
+            # PIL and OpenCV place the border half a pixel apart.
+            distance = np.abs(shown - expected).max(axis=-1)
+            assert (distance > 3).mean() <= 1 / 32, kind
+            np.testing.assert_allclose(shown[:, -2:], expected[:, -2:], atol=3, err_msg=kind)
+    assert not theirs
+
+
+@pytest.mark.parametrize('name', ['inat18', 'inat19'])
+def test_random_erasing_is_timms(name):
+    """Noise of the data set's own mean and deviation on 2% to a third of the picture."""
+    cfg = Config.fromfile(ROOT / f'configs/transfer/vit-b_{name}.py')
+    step = next(s for s in cfg.train_dataloader.dataset.pipeline if s.type == 'RandomErasing')
+    assert step.erase_prob == 0.1
+    erase = TRANSFORMS.build(dict(step, erase_prob=1.0))
+    np.random.seed(0)
+    shares, noise = [], []
+    for _ in range(200):
+        picture = erase(dict(img=np.full((64, 64, 3), 7, np.uint8)))['img']
+        erased = (picture != 7).any(axis=-1)
+        shares.append(erased.mean())
+        noise.append(_shown(cfg, picture)[erased])
+    assert min(shares) > 0.015 and 0.3 < max(shares) < 1 / 3 + 0.015
+    noise = (np.concatenate(noise) - np.float32(cfg.data_preprocessor.mean)) / np.float32(
+        cfg.data_preprocessor.std
+    )
+    # timm adds standard normal noise to zeros; a picture cannot hold what lies outside [0, 255].
+    np.testing.assert_allclose(noise.mean(axis=0), [0, 0, 0], atol=0.03)
+    np.testing.assert_allclose(noise.std(axis=0), [1, 1, 1], atol=0.04)
 
 
 def test_labels_and_files(roots):

@@ -23,6 +23,9 @@ from cosub_mm.evaluation.complexity import complexity, default_shape
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMBERS = 'configs/paper_numbers.csv'
+RECIPES, RUNS = 'configs/paper_recipes.csv', 'configs/paper_runs.csv'
+VAL, V2 = 'ImageNet top-1', 'ImageNet-V2 top-1'
+GPUS_OF_A_MACHINE = 8
 FOLDERS = {
     'cosub': 'Cosub',
     'baselines': 'Supervised baselines',
@@ -32,10 +35,16 @@ INTRODUCTION = f"""\
 # Configs of the paper's classification results
 
 One file a result. `val` and `V2` are the paper's top-1 accuracies on ImageNet-1k's validation \
-images and on ImageNet-V2, not ours; an empty cell is a run that the paper does not report by \
-itself (pre-training, or a length it leaves out). Parameters and FLOPs (multiply-adds of one image \
-at the training size) are counted on the config. Values that the sources leave open are marked \
-`ours` in the configs.
+images and on ImageNet-V2, not ours; where its tables differ, both stand there; an empty cell is a \
+run that the paper does not report by itself (pre-training, or a length it leaves out). Parameters \
+and FLOPs (multiply-adds of one image at the training size) are counted on the config. Values that \
+the sources leave open are marked `ours` in the configs; every hyper-parameter and its source is \
+in `{RECIPES}` and `{RUNS}`.
+
+The commands have the recipe's batch, at as many images a GPU as fit into 80 GB with mixed \
+precision. By the memory in the paper's Table 7 these are 64 for ViT-L and ViT-H; for the others \
+they are ours, extrapolated from there and not measured. With `NNODES`, run the command on each \
+machine, with its `NODE_RANK` and the `MASTER_ADDR` of the first.
 
 `bash tools/dist_test.sh CONFIG CHECKPOINT GPUS` tests on both sets of images; ImageNet-V2 is left \
 out by `--cfg-options test_dataloader.dataset.v2_root=None`.
@@ -49,9 +58,7 @@ class Row(NamedTuple):
     """A config, what the paper says of it, and what it costs."""
 
     path: str
-    tables: str
-    val: str
-    v2: str
+    numbers: list[dict[str, str]]
     params: int
     flops: int
     gpus: int
@@ -62,50 +69,80 @@ class Row(NamedTuple):
         folder, stem = self.path.removesuffix('.py').split('/')
         return stem if folder == 'baselines' else f'cosub_{stem}'
 
+    @property
+    def tables(self) -> str:
+        """Tables of the paper that have this run."""
+        return ', '.join(dict.fromkeys(n['table'] for n in self.numbers if n['table']))
 
-def read_numbers(root: Path) -> list[dict[str, str]]:
-    """Rows of the data file, in its order.
+    def value(self, metric: str) -> str:
+        """The paper's number; with its table where the tables differ."""
+        tables: dict[str, list[str]] = {}
+        for number in self.numbers:
+            if number['metric'] == metric:
+                tables.setdefault(number['value'], []).append(number['table'])
+        if len(tables) == 1:
+            return next(iter(tables))
+        return '; '.join(f'{value} (Table {", ".join(of)})' for value, of in tables.items())
+
+    @property
+    def command(self) -> str:
+        """How to train it, on machines with 8 GPUs."""
+        machines, rest = divmod(self.gpus, GPUS_OF_A_MACHINE)
+        nodes = f'NNODES={machines} ' if machines > 1 and not rest else ''
+        gpus = GPUS_OF_A_MACHINE if nodes else self.gpus
+        return f'{nodes}bash tools/dist_train.sh configs/{self.path} {gpus} --amp'
+
+
+def read_numbers(root: Path) -> dict[str, list[dict[str, str]]]:
+    """Config -> its rows in the data file, in its order.
 
     Raises:
-        ValueError: a config without a row, a row without a config, or two rows for one.
+        ValueError: a config without a row, a row without a config, or two rows for one number.
     """
     with open(root / NUMBERS, newline='') as file:
         rows = list(csv.DictReader(file))
+    found = {f'{path.parent.name}/{path.name}' for path in root.glob('configs/*/*.py')}
+    needed = {config for config in found if config.split('/')[0] in FOLDERS}
     listed = [row['config'] for row in rows]
-    found = {
-        f'{folder}/{path.name}'
-        for folder in FOLDERS
-        for path in root.glob(f'configs/{folder}/*.py')
-    }
-    twice = {config for config in listed if listed.count(config) > 1}
+    numbers = [(row['config'], row['table'], row['metric']) for row in rows]
     wrong = {
-        'have no row': found - set(listed),
+        'have no row': needed - set(listed),
         'have a row but no file': set(listed) - found,
-        'have several rows': twice,
+        'have several rows': {key[0] for key in numbers if numbers.count(key) > 1},
     }
     for what, configs in wrong.items():
         if configs:
             raise ValueError(f'{NUMBERS}: these configs {what}: {", ".join(sorted(configs))}')
-    return rows
+    return {config: [row for row in rows if row['config'] == config] for config in listed}
 
 
 def make_rows(root: Path) -> list[Row]:
     """Count every config; equal models are counted once."""
     costs: dict[str, tuple[int, int]] = {}
     rows = []
-    for entry in read_numbers(root):
-        cfg = Config.fromfile(root / 'configs' / entry['config'])
+    for path, numbers in read_numbers(root).items():
+        if path.split('/')[0] not in FOLDERS:
+            continue
+        cfg = Config.fromfile(root / 'configs' / path)
         backbone = {k: v for k, v in cfg.model.backbone.items() if k != 'init_cfg'}
         key = repr((sorted(backbone.items()), cfg.model.head.num_classes))
         if key not in costs:
             cfg.model.backbone.pop('init_cfg', None)
             cost = complexity(cfg, default_shape(cfg))
             costs[key] = cost.params, cost.flops
-        gpus = cfg.auto_scale_lr.base_batch_size // cfg.train_dataloader.batch_size
-        rows.append(
-            Row(entry['config'], entry['tables'], entry['val'], entry['v2'], *costs[key], gpus)
-        )
+        rows.append(Row(path, numbers, *costs[key], _gpus(path, cfg)))
     return rows
+
+
+def _gpus(path: str, cfg: Config) -> int:
+    """GPUs whose batches make up the recipe's."""
+    batch, of_a_gpu = cfg.auto_scale_lr.base_batch_size, cfg.train_dataloader.batch_size
+    if batch % of_a_gpu:
+        raise ValueError(
+            f'configs/{path}: no number of GPUs with {of_a_gpu} images each makes the '
+            f"recipe's batch of {batch}; choose a divisor as train_dataloader.batch_size."
+        )
+    return batch // of_a_gpu
 
 
 def readme(rows: Sequence[Row]) -> str:
@@ -113,14 +150,14 @@ def readme(rows: Sequence[Row]) -> str:
     text = INTRODUCTION
     for folder, title in FOLDERS.items():
         text += f'\n## {title}\n\n'
-        text += '| config | paper table | val | V2 | params (M) | GFLOPs | command |\n'
-        text += '|---|---|---|---|---|---|---|\n'
+        text += '| config | paper table | val | V2 | params (M) | GFLOPs | GPUs | command |\n'
+        text += '|---|---|---|---|---|---|---|---|\n'
         for row in rows:
             if row.path.startswith(f'{folder}/'):
                 text += (
-                    f'| [{Path(row.path).stem}]({row.path}) | {row.tables} | {row.val} | {row.v2} '
-                    f'| {row.params / 1e6:.1f} | {row.flops / 1e9:.1f} '
-                    f'| `bash tools/dist_train.sh configs/{row.path} {row.gpus}` |\n'
+                    f'| [{Path(row.path).stem}]({row.path}) | {row.tables} | {row.value(VAL)} '
+                    f'| {row.value(V2)} | {row.params / 1e6:.1f} | {row.flops / 1e9:.1f} '
+                    f'| {row.gpus} | `{row.command}` |\n'
                 )
     return text
 
@@ -145,6 +182,7 @@ def metafile(rows: Sequence[Row], folder: str) -> str:
                 'Name': row.name,
                 'In Collection': collection,
                 'Metadata': {'FLOPs': row.flops, 'Parameters': row.params},
+                **_results(row),
                 'Config': f'configs/{row.path}',
             }
             for row in rows
@@ -152,6 +190,21 @@ def metafile(rows: Sequence[Row], folder: str) -> str:
         ],
     )
     return yaml.safe_dump(content, sort_keys=False)
+
+
+def _results(row: Row) -> dict[str, list[dict]]:
+    """The paper's numbers; the name of each metric says that they are the paper's."""
+    data = {VAL: 'ImageNet-1k', V2: 'ImageNet-V2'}
+    results = [
+        dict(
+            Task='Image Classification',
+            Dataset=data[number['metric']],
+            Metrics={f'Top 1 Accuracy (paper, Table {number["table"]})': float(number['value'])},
+        )
+        for number in row.numbers
+        if number['value']
+    ]
+    return dict(Results=results) if results else {}
 
 
 def make_files(root: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ train_pipeline[3] = dict(
     hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic'),
 )
 test_pipeline = _base_.test_pipeline
-test_pipeline[1].scale = 236  # 224 / .95
+test_pipeline[1].scale = 235  # 224 / .95, rounded down as in timm
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

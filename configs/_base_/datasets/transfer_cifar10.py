@@ -3,7 +3,7 @@ data_preprocessor = dict(
     num_classes=10,
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],
-    to_rgb=False,  # CIFAR's arrays are RGB already
+    to_rgb=True,
 )
 train_pipeline = [
     dict(type='RandomResizedCrop', scale=224, backend='pillow', interpolation='bicubic'),
@@ -15,6 +15,8 @@ train_pipeline = [
         total_level=10,
         magnitude_level=9,
         magnitude_std=0.5,
+        # the channel means in BGR order, which the data sets give
+        hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic'),
     ),
     dict(type='PackInputs'),
 ]

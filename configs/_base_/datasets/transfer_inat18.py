@@ -13,8 +13,18 @@ train_pipeline = [
         total_level=10,
         magnitude_level=9,
         magnitude_std=0.5,
+        # the channel means in BGR order, which the data sets give
+        hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic'),
     ),
-    dict(type='RandomErasing', erase_prob=0.1, mode='rand', fill_std=[57.375, 57.12, 58.395]),
+    # Noise of the images' own mean and deviation on up to a third of the picture, as in timm.
+    dict(
+        type='RandomErasing',
+        erase_prob=0.1,
+        max_area_ratio=1 / 3,
+        mode='rand',
+        fill_color=[103.53, 116.28, 123.675],
+        fill_std=[57.375, 57.12, 58.395],
+    ),
     dict(type='PackInputs'),
 ]
 test_pipeline = [

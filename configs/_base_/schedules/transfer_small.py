@@ -1,7 +1,8 @@
 # CIFAR, Flowers and Cars: 1000 epochs of SGD at 768 images a step, as DeiT's authors state.
 # DeiT III and cosub publish no values of their own.
 optim_wrapper = dict(
-    optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4),
+    # The `sgd` of timm and DeiT is Nesterov's.
+    optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4, nesterov=True),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,

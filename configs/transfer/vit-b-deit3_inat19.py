@@ -1,0 +1,6 @@
+# Table 14, ViT-B of DeiT III on iNaturalist-2019: supervised, from weights trained without cosub.
+_base_ = ['./vit-b_inat19.py']
+model = dict(
+    type='SupervisedClassifier',
+    backbone=dict(init_cfg=dict(checkpoint='work_dirs/vit-b-supervised_in1k/epoch_800.pth')),
+)

@@ -1,0 +1,6 @@
+# Table 14, ViT-L of DeiT III on CIFAR-100: supervised, from weights trained without cosub.
+_base_ = ['./vit-l_cifar100.py']
+model = dict(
+    type='SupervisedClassifier',
+    backbone=dict(init_cfg=dict(checkpoint='work_dirs/vit-l-supervised_in1k/epoch_800.pth')),
+)

@@ -1,0 +1,6 @@
+# Table 14, ViT-S of DeiT III on Flowers-102: supervised, from weights trained without cosub.
+_base_ = ['./vit-s_flowers102.py']
+model = dict(
+    type='SupervisedClassifier',
+    backbone=dict(init_cfg=dict(checkpoint='work_dirs/vit-s-supervised_in1k/epoch_800.pth')),
+)
