@@ -17,6 +17,7 @@ from pickle import UnpicklingError
 
 import numpy as np
 import torch
+from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import checkpoint as mm
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -57,7 +58,7 @@ def _allowed() -> list:
     ]
     kinds = {type(np.dtype(letter)) for letter in 'bBhHiIlLqQefdg?US'}
     getter = (_statistic, 'builtins.getattr')
-    plain = [np.ndarray, np.dtype, HistoryBuffer, slice, argparse.Namespace]
+    plain = [np.ndarray, np.dtype, HistoryBuffer, ConfigDict, slice, argparse.Namespace]
     return [*functions, *kinds, *plain, getter]
 
 

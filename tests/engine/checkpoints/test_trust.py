@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModule
 from mmengine.runner import load_checkpoint as mmengine_load
@@ -124,7 +125,14 @@ def test_data_of_mmengine_loads(tmp_path):
     """What real checkpoints hold beside tensors; HistoryBuffer pickles its statistics."""
     history = HistoryBuffer([1.0, 2.0], [1, 1])
     hub = dict(log_scalars={'loss': history}, runtime_info=dict(best=np.float64(3), n=np.int64(2)))
-    meta = dict(classes=('a',), palette=np.zeros((2, 3), np.uint8), names=np.array(['x', 'yy']))
+    # A data set keeps nested parts of its config in metainfo.
+    nested = ConfigDict(source=dict(years=[2012]))
+    meta = dict(
+        nested=nested,
+        classes=('a',),
+        palette=np.zeros((2, 3), np.uint8),
+        names=np.array(['x', 'yy']),
+    )
     optimizer = torch.optim.AdamW([nn.Parameter(torch.ones(2))])
     optimizer.param_groups[0]['params'][0].sum().backward()
     optimizer.step()
@@ -136,6 +144,7 @@ def test_data_of_mmengine_loads(tmp_path):
     assert loaded['message_hub']['runtime_info'] == hub['runtime_info']
     assert np.array_equal(loaded['meta']['palette'], meta['palette'])
     assert list(loaded['meta']['names']) == ['x', 'yy']
+    assert loaded['meta']['nested'] == nested
     assert loaded['optimizer']['loss_scaler'] == state['loss_scaler']
     assert loaded['optimizer']['state'].keys() == {0}
 
