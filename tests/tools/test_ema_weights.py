@@ -183,6 +183,17 @@ def test_tested_weights(trained_with_ema, hook, flags, kind, tmp_path):
     assert f'testing {checkpoint} with {words[kind]}' in log
 
 
+def test_both_are_tested_where_the_hook_of_the_test_says_so(trained_with_ema, tmp_path):
+    base, checkpoint = trained_with_ema
+    config = tmp_path / 'test.py'
+    hook = dict(type='mmpretrain.EMAHook', evaluate_on_origin=True)
+    config.write_text(f"_base_ = ['{base}']\ncustom_hooks = [{hook}]\n")
+    line = [str(config), str(checkpoint), '--work-dir', str(tmp_path / 'run')]
+    assert test.main(line) == 0
+    log = max((tmp_path / 'run').glob('*/*.log')).read_text()
+    assert f'testing {checkpoint} twice' in log and 'Start testing on the original model' in log
+
+
 def test_resumed_training_has_both_sets(trained_with_ema, tmp_path):
     """Loaded as data, with averages, schedules, histories and optimizer where they were."""
     config, checkpoint = trained_with_ema

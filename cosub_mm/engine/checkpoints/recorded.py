@@ -74,7 +74,7 @@ def _assignment(node: ast.stmt) -> tuple[str, object]:
     if not simple or not isinstance(node.targets[0], ast.Name):
         raise ValueError(f'line {node.lineno} is no assignment to a name')
     name = node.targets[0].id
-    if name in {'dict', 'float', *_CONTAINERS}:
+    if name in {'dict', 'float', 'range', *_CONTAINERS}:
         # list = eval; a = list('...') would be a call of something else.
         raise ValueError(f'line {node.lineno} gives {name} another meaning')
     return name, _value(node.value)
@@ -104,11 +104,20 @@ def _value(node: ast.expr) -> object:
             return _CONTAINERS[name](*map(_value, arguments))
         case ast.Call(func=ast.Name(id='float'), args=[ast.Constant(value=str() as number)]):
             return float(number)
+        case ast.Call(func=ast.Name(id='range'), args=limits, keywords=[]):
+            return range(*map(_integer, limits))
         case ast.Name():
             return _NUMBERS.get(node.id, node.id)
         case ast.Attribute():
             return f'{_value(node.value)}.{node.attr}'
     raise ValueError(f'line {node.lineno} holds {type(node).__name__}, which is no plain value')
+
+
+def _integer(node: ast.expr) -> int:
+    value = _value(node)
+    if not isinstance(value, int):
+        raise ValueError(f'line {node.lineno} has {value!r} for a number')
+    return value
 
 
 def _items(pairs: Iterator) -> dict:

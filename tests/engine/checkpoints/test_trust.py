@@ -44,7 +44,10 @@ def evil(mark, kind):
         'config': dict(state_dict=state, meta=dict(cfg=program(mark))),
         'old config': dict(state_dict=state, meta=dict(config=program(mark))),
         'hub': dict(state_dict=state, message_hub=dict(runtime_info=dict(cfg=program(mark)))),
-        'template': dict(state_dict=state, meta=dict(cfg="a = '{{ $X:'+str(1)+' }}'")),
+        # No Python, until mmengine has filled in the variable.
+        'template': dict(
+            state_dict=state, meta=dict(cfg=f'a = {{{{$X:open({str(mark)!r},"w")}}}}')
+        ),
         'renamed': dict(state_dict=state, meta=dict(cfg="list = eval\na = list('1 + 1')")),
     }[kind]
 
