@@ -4,14 +4,19 @@ Nothing of ours is needed for them; these tests say so, and will tell when that 
 """
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from mmpretrain.datasets import samplers as mm_samplers
 from mmpretrain.models.utils.batch_augments import CutMix, Mixup, RandomBatchAugment
+from mmpretrain.registry import TRANSFORMS
+from PIL import Image
 from timm.data import Mixup as TimmMixup
+from timm.data import create_transform
 from timm.data.distributed_sampler import RepeatAugSampler as TimmSampler
 
 
@@ -129,3 +134,22 @@ def test_one_of_the_two_is_drawn_for_each_batch(batch, monkeypatch):
         mix(batch[0].clone(), torch.eye(6)[batch[1]])
     assert len(draws) == 400
     assert abs(draws.count(0.8) - 200) < 40 and set(draws) == {0.8, 1.0}
+
+
+@pytest.mark.parametrize(
+    ('config', 'ratio'), [('cosub/resnet50_in1k-600e', 0.95), ('cosub/vit-b_in1k', 1.0)]
+)
+@pytest.mark.parametrize('size', [(333, 251), (251, 402)])
+def test_test_pictures_equal_timms(config, ratio, size):
+    """The short side at 224 / .95 rounded down for RSB, 224 for DeiT III; then the centre."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    smooth = Image.fromarray(pixels).resize((9, 7)).resize(size, Image.Resampling.BICUBIC)
+    cfg = Config.fromfile(Path(__file__).parents[2] / f'configs/{config}.py')
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    steps = [step for step in pipeline if step.type in ('ResizeEdge', 'CenterCrop')]
+    ours = dict(img=np.asarray(smooth)[..., ::-1])
+    for step in steps:
+        ours = TRANSFORMS.build(step)(ours)
+    theirs = create_transform(224, interpolation='bicubic', crop_pct=ratio, normalize=False)
+    expected = theirs(smooth).permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(ours['img'][..., ::-1], expected, atol=1)
