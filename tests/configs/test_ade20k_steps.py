@@ -24,7 +24,7 @@ SMALL = {
         [12, 24, 48, 96],
     ),
     'ConvNeXt': (dict(arch=dict(depths=[1] * 4, channels=[8, 16, 32, 64])), [8, 16, 32, 64]),
-    'XCiT': (dict(embed_dims=32, depth=4, num_heads=2, out_indices=(0, 1, 2, 3)), [32] * 4),
+    'CosubXCiT': (dict(embed_dims=32, depth=4, num_heads=2, out_indices=(0, 1, 2, 3)), [32] * 4),
     'CosubTIMMBackbone': (dict(model_name='regnety_002'), [24, 56, 152, 368]),
 }
 # DeepLabV3+ and Segmenter have heads of their own: tests/models/segmentors/test_heads.py.

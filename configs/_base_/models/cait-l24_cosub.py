@@ -8,6 +8,7 @@ model = dict(
         embed_dim=1024,
         depth=24,
         num_heads=16,
+        init_values=1e-5,  # LayerScale: CaiT's own at 24 layers; M36 has 1e-6
     ),
     head=dict(
         type='LinearClsHead',

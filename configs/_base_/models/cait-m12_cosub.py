@@ -1,7 +1,13 @@
 # CaiT-M12 of Table 6: M36 with 12 layers, 100.8 M parameters.
 model = dict(
     type='CosubClassifier',
-    backbone=dict(type='CosubTIMMBackbone', model_name='cait_m36_384', img_size=224, depth=12),
+    backbone=dict(
+        type='CosubTIMMBackbone',
+        model_name='cait_m36_384',
+        img_size=224,
+        depth=12,
+        init_values=0.1,  # LayerScale: CaiT's own up to 18 layers; M36 has 1e-6
+    ),
     head=dict(
         type='LinearClsHead',
         num_classes=1000,

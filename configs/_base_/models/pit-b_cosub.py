@@ -6,7 +6,7 @@ model = dict(
         type='LinearClsHead',
         num_classes=1000,
         in_channels=1024,
-        init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02),
+        init_cfg=None,  # torch's own initialisation, as in PiT's code
     ),
     loss='bce',
     drop_path_rate=0.25,

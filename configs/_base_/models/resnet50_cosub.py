@@ -7,6 +7,7 @@ model = dict(
         type='LinearClsHead',
         num_classes=1000,
         in_channels=2048,
+        init_cfg=None,  # torch's own initialisation, as in timm's runs of RSB
     ),
     loss='bce',
     # RSB: targets above .2 are positives, which undoes the smoothing of the others.

@@ -2,6 +2,11 @@
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(
     type='SupervisedSegmentor',
+    # Swin's own: linear weights of .02 without biases; mmpretrain leaves them as torch makes them.
+    init_cfg=[
+        dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
+        dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
+    ],
     data_preprocessor=dict(
         type='SegDataPreProcessor',
         mean=[123.675, 116.28, 103.53],

@@ -2,7 +2,7 @@
 model = dict(
     type='CosubClassifier',
     backbone=dict(
-        type='XCiT',
+        type='CosubXCiT',
         embed_dims=768,
         depth=12,
         num_heads=16,

@@ -2,7 +2,7 @@
 model = dict(
     type='CosubClassifier',
     backbone=dict(
-        type='XCiT',
+        type='CosubXCiT',
         embed_dims=512,
         depth=24,
         num_heads=8,

@@ -9,6 +9,7 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 
 import cosub_mm  # noqa: F401
+from tests import timm_names
 
 LR, WD, LD = 1e-3, 0.05, 0.7
 NO_DECAY = {
@@ -57,12 +58,6 @@ class _Model(nn.Module):
         self.head = nn.Linear(4, 2)
 
 
-def _rename(rules, name):
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
 VIT = (
     dict(
         type='CosubViT',
@@ -72,15 +67,7 @@ VIT = (
     lambda: timm.create_model(
         'deit3_small_patch16_224', img_size=32, embed_dim=32, depth=3, num_heads=2, mlp_ratio=2
     ),
-    [
-        (r'^layers', 'blocks'),
-        (r'patch_embed.projection', 'patch_embed.proj'),
-        (r'(attn|ffn)\.gamma(\d)\.weight', r'ls\2.gamma'),
-        (r'\.ln', '.norm'),
-        (r'^ln1', 'norm'),
-        (r'ffn.layers.0.0', 'mlp.fc1'),
-        (r'ffn.layers.1', 'mlp.fc2'),
-    ],
+    timm_names.VIT,
 )
 SWIN = (
     dict(
@@ -97,28 +84,12 @@ SWIN = (
         num_heads=(1, 2, 2, 4),
         window_size=2,
     ),
-    [
-        # timm has the merging at the start of the next stage
-        (r'^stages\.(\d)\.downsample', lambda m: f'layers.{int(m[1]) + 1}.downsample'),
-        (r'^stages', 'layers'),
-        (r'^norm3', 'norm'),
-        (r'attn.w_msa', 'attn'),
-        (r'patch_embed.projection', 'patch_embed.proj'),
-        (r'ffn.layers.0.0', 'mlp.fc1'),
-        (r'ffn.layers.1', 'mlp.fc2'),
-    ],
+    timm_names.SWIN,
 )
 CONVNEXT = (
     dict(type='ConvNeXt', arch=dict(depths=[1, 2, 3, 1], channels=[8, 16, 24, 32])),
     lambda: timm.create_model('convnext_tiny', depths=(1, 2, 3, 1), dims=(8, 16, 24, 32)),
-    [
-        (r'^downsample_layers.0', 'stem'),
-        (r'^stages\.(\d)\.(\d)', r'stages.\1.blocks.\2'),
-        (r'^downsample_layers\.(\d)', r'stages.\1.downsample'),
-        (r'^norm3', 'head.norm'),
-        (r'depthwise_conv', 'conv_dw'),
-        (r'pointwise_conv', 'mlp.fc'),
-    ],
+    timm_names.CONVNEXT,
 )
 RESNET = (
     dict(type='ResNet', depth=50, base_channels=8, stem_channels=8),
@@ -128,19 +99,7 @@ RESNET = (
 XCIT = (
     dict(type='XCiT', embed_dims=32, depth=3, num_heads=2, layer_scale_init_value=1.0),
     lambda: timm.create_model('xcit_nano_12_p16_224', embed_dim=32, depth=3, num_heads=2),
-    [
-        (r'xca_layers', 'blocks'),
-        (r'^ca_layers', 'cls_attn_blocks'),
-        (r'ffn.layers.0.0', 'mlp.fc1'),
-        (r'ffn.layers.1', 'mlp.fc2'),
-        # timm counts the activations between the convolutions, too
-        (r'patch_embed.proj.(\d)', lambda m: f'patch_embed.proj.{2 * int(m[1])}'),
-        (r'(patch_embed.proj.\d).conv', r'\1.0'),
-        (r'(patch_embed.proj.\d).bn', r'\1.1'),
-        (r'token_projection.conv', 'token_projection'),
-        (r'local_mp.conv1.bn', 'local_mp.bn'),
-        (r'local_mp.conv(\d).conv', r'local_mp.conv\1'),
-    ],
+    timm_names.XCIT,
 )
 
 
@@ -154,7 +113,7 @@ def test_equal_to_timm(ours, theirs, rules):
     settings = _settings(model)
     expected = _timm_settings(theirs())
     got = {
-        _rename(rules, name.removeprefix('backbone.')): value
+        timm_names.rename(rules, name.removeprefix('backbone.')): value
         for name, value in settings.items()
         if name.startswith('backbone.')
     }
