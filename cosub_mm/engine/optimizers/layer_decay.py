@@ -17,8 +17,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Learning rates that shrink by a constant factor from each layer to the one before it.
 
     The paper fine-tunes so from ImageNet-21k to ImageNet-1k (section 5.1, Table 10). A parameter at
-    depth ``i`` of ``n`` learns at ``lr * layer_decay_rate ** (n - i)``; layers are timm's groups:
-    the head has the full rate, the last block and the final norm one factor less, the stem least.
+    depth ``i`` of ``n`` learns at ``lr * layer_decay_rate ** (n - i)``: the head has the full rate,
+    the last block one factor less, the stem least. What a layer is, :mod:`.layer_groups` says.
 
     ``paramwise_cfg`` takes ``layer_decay_rate`` in (0, 1] beside the keys of mmengine's default
     constructor (``norm_decay_mult``, ``bias_decay_mult``, ``flat_decay_mult``, ``custom_keys``);

@@ -1,8 +1,10 @@
 """Which layer a parameter belongs to, for every backbone of the paper.
 
-A layer is what timm calls a group: the stem, each residual block, and at last the head. A rule maps
-a parameter name to a sort key; keys sorted and numbered give the depths, so that stages with any
-number of blocks count through.
+Where an architecture's authors have fine-tuned with layer decay, the layers are theirs: ViT (one a
+block, as BEiT and MAE), Swin (one a block, as SimMIM), ConvNeXt (12 groups, three blocks of the
+third stage in each). Elsewhere a layer is what timm calls a group: the stem, each residual block,
+and at last the head. A rule maps a parameter name to a sort key; keys sorted and numbered give the
+depths, so that stages with any number of blocks count through.
 """
 
 import math
@@ -37,9 +39,9 @@ def _columnar(stem: str, blocks: str, norm: str) -> list[Rule]:
     return [(stem, _const(STEM)), (blocks, _same), (norm, _const((_LAST_STAGE, _JOIN)))]
 
 
-def _next_stage(stage: int) -> Key:
-    """A layer at the end of a stage that timm has as the start of the next stage's first block."""
-    return stage + 1, 0
+def _convnext_block(stage: int, block: int) -> Key:
+    """The stages of 3 blocks are one layer each, three blocks of the deep third one are one."""
+    return stage, block // 3 if stage == 2 else 0
 
 
 # Class name -> (pattern of the name's start, key of its numbers). Names of mmpretrain and of mmseg,
@@ -57,14 +59,14 @@ _FAMILIES: dict[str, list[Rule]] = {
     'SwinTransformer': [
         (r'patch_embed|absolute_pos_embed', _const(STEM)),
         (r'stages\.(\d+)\.blocks\.(\d+)', _same),
-        (r'stages\.(\d+)\.downsample', _next_stage),
-        (r'norm(\d+)', lambda stage: (stage, _JOIN)),
+        (r'stages\.(\d+)\.downsample', lambda stage: (stage, _JOIN)),
+        # The norms of the outputs are at the head's rate, as in SimMIM: no rule.
     ],
-    # timm keeps ConvNeXt's last norm in the head, hence no rule for it.
+    # The last norm is at the head's rate: no rule.
     'ConvNeXt': [
         (r'downsample_layers\.0\.', _const(STEM)),
         (r'downsample_layers\.(\d+)', lambda stage: (stage, 0)),
-        (r'stages\.(\d+)\.(\d+)', _same),
+        (r'stages\.(\d+)\.(\d+)', _convnext_block),
     ],
     'ResNet': [(r'conv1|bn1|norm1|stem', _const(STEM)), (r'layer(\d+)\.(\d+)', _same)],
     'PoolingVisionTransformer': [
