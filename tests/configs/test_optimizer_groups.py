@@ -52,6 +52,7 @@ LAYER_DECAY = {
         'timm_model.transformers.1.blocks.3.norm1.weight',
         0.81**7,
     ),
+    'resnet152_in21k-pre_in1k': (0.945**51, 'layer3.14.conv1.weight', 0.945**25),
     'regnety-16gf_in21k-pre_in1k': (0.86**19, 's3.b3.conv1.conv.weight', 0.86**10),
 }
 
@@ -142,7 +143,11 @@ def test_what_is_decayed_and_what_is_not():
 def test_reach_of_layer_decay(name):
     first, middle, share = LAYER_DECAY[name]
     settings = _settings(name)
-    stem = next(key for key in settings if re.search(r'patch_embed|downsample_layers\.0|stem', key))
+    stem = next(
+        key
+        for key in settings
+        if re.search(r'patch_embed|downsample_layers\.0|stem|backbone\.conv1', key)
+    )
     assert settings[stem][1] == pytest.approx(first)
     key = next(key for key in settings if key.endswith(f'.{middle}'))
     assert settings[key][1] == pytest.approx(share)

@@ -99,7 +99,7 @@ def _excluded(model, words):
         for name, p in model.named_parameters()
         if ('vectors' in words and p.dim() <= 1)
         or ('norms' in words and id(p) in norms)
-        or any(word in name for word in words)
+        or name.endswith(tuple(words))
     }
 
 

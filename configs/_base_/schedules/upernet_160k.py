@@ -8,6 +8,8 @@ optim_wrapper = dict(
             'pos_embed': dict(decay_mult=0.0),
             'absolute_pos_embed': dict(decay_mult=0.0),
             'relative_position_bias_table': dict(decay_mult=0.0),
+            # XCiT's is a convolution behind sines, which its authors decay.
+            'pos_embed.token_projection.conv.weight': dict(decay_mult=1.0),
         },
     ),
 )
