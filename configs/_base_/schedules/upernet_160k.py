@@ -9,7 +9,7 @@ optim_wrapper = dict(
             'absolute_pos_embed': dict(decay_mult=0.0),
             'relative_position_bias_table': dict(decay_mult=0.0),
             # XCiT's is a convolution behind sines, which its authors decay.
-            'pos_embed.token_projection.conv.weight': dict(decay_mult=1.0),
+            'pos_embed.token_projection': dict(decay_mult=1.0),
         },
     ),
 )
