@@ -26,8 +26,9 @@ def check_classes(checkpoint: dict, path: str, dataset: object, accept: Collecti
     Raises:
         NotAccepted: other names, or another order.
     """
-    meta = checkpoint.get('meta')
-    trained = _names((meta.get('dataset_meta') if isinstance(meta, dict) else None) or {})
+    meta = checkpoint.get('meta') if isinstance(checkpoint.get('meta'), dict) else {}
+    # The versions of mmengine's forerunner wrote them into meta itself.
+    trained = _names(meta.get('dataset_meta') or {}) or _names(meta)
     present = _names(getattr(dataset, 'metainfo', None) or {})
     if trained is None or present is None:
         who = 'the checkpoint' if trained is None else 'the data set'
@@ -47,7 +48,7 @@ def keeps_head(match: Match) -> bool:
 
 
 def _names(metainfo: dict) -> list[str] | None:
-    classes = metainfo.get('classes')
+    classes = metainfo.get('classes', metainfo.get('CLASSES'))
     return [str(name) for name in classes] if classes is not None and len(classes) else None
 
 

@@ -29,6 +29,15 @@ def test_other_classes_stop_unless_accepted(now, words):
 
 
 @pytest.mark.parametrize(
+    'meta', [dict(CLASSES=['a', 'b']), dict(dataset_meta=dict(CLASSES=('a', 'b')))]
+)
+def test_classes_as_older_versions_saved_them(meta):
+    check_classes(dict(meta=meta), 'm.pth', data('a', 'b'), ())
+    with pytest.raises(NotAccepted, match='another order'):
+        check_classes(dict(meta=meta), 'm.pth', data('b', 'a'), ())
+
+
+@pytest.mark.parametrize(
     'checkpoint, dataset',
     [
         (trained('a', 'b'), data('a', 'b')),
