@@ -1,4 +1,4 @@
-# make demo | test | check: each sets up .venv when it is missing or the requirements have changed.
+# make demo | test | check: each sets up .venv when it is missing or the requirements read otherwise.
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
@@ -7,6 +7,7 @@ WORKERS ?= 2
 
 # Named after what it was made of: another Python or other requirements make another stamp.
 SOURCES := setup.py requirements/runtime.txt requirements/demo.txt requirements/tests.txt requirements/constraints.txt
+MARKER := $(VENV)/.made-by-make-setup
 STAMP := $(VENV)/.ready-$(shell { cat $(SOURCES); $(PYTHON) -c 'import sys; print(sys.version)'; } | cksum | cut -d' ' -f1)
 
 .PHONY: help setup demo test packaging check format docs clean
@@ -21,15 +22,26 @@ help:
 
 setup: $(STAMP)
 
-# The stamp is written last: an environment without it, from a set-up that failed or was interrupted,
-# is never trusted and made anew.
-$(STAMP): $(SOURCES)
+ifneq ($(words $(VENV)),1)
+$(error VENV='$(VENV)' must be one path without spaces, such as .venv)
+endif
+
+# The marker is written first and goes last: only what has it (or the stamp of an older version) is
+# replaced. The stamp is written last and goes first: an environment from a set-up that failed or
+# was interrupted is made anew. It has no prerequisites, for its name says what it was made of:
+# a requirements file with a new time and the old text changes nothing.
+$(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'error: $(PYTHON) is older than Python 3.11, which the tested versions need; choose another one by PYTHON=...'; exit 2; }
+	@if test -L $(VENV) || { test -e $(VENV) && ! ls $(MARKER) >/dev/null 2>&1 && ! ls $(VENV)/.ready-* >/dev/null 2>&1; }; then \
+		echo 'error: $(VENV) was not made by make setup and stays as it is. Move it, or choose another place by VENV=...'; \
+		echo "To use an environment of your own: ITS_PYTHON -m pip install -c requirements/constraints.txt -e '.[tests]', then ITS_PYTHON -m pytest or ITS_PYTHON tools/demo.py."; \
+		exit 2; fi
 	@echo 'Setting up $(VENV); this takes a few minutes and about 6 GB, mostly torch.'
-	@test ! -e $(VENV) || test -f $(VENV)/pyvenv.cfg || \
-		{ echo 'error: $(VENV) is no virtual environment; move it, or choose another by VENV=...'; exit 2; }
-	rm -rf $(VENV)
+	mkdir -p $(VENV)
+	echo 'make setup replaces this environment when requirements change' > $(MARKER)
+	rm -f $(VENV)/.ready-*
+	find $(VENV) -mindepth 1 ! -path $(MARKER) -delete
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt pip setuptools wheel
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e '.[tests]'

@@ -36,11 +36,13 @@ def project(tmp_path):
     return tmp_path
 
 
-def make(project: Path, *arguments: str, **environment: str) -> tuple[int, list[str], str]:
+def make(
+    project: Path, *settings: str, target: str = 'setup', **environment: str
+) -> tuple[int, list[str], str]:
     """Exit code, what the environment's python was called with, and all output."""
     (project / 'calls').unlink(missing_ok=True)
     done = subprocess.run(
-        ['make', 'setup', 'PYTHON=./python', *arguments],
+        ['make', target, 'PYTHON=./python', *settings],
         cwd=project,
         env={**os.environ, **environment},
         capture_output=True,
@@ -78,11 +80,90 @@ def test_a_failed_set_up_is_not_trusted(project):
     assert not leftover.exists(), 'the half-made environment was used again'
 
 
-def test_only_environments_are_replaced(project):
-    (project / 'photos').mkdir()
-    (project / 'photos' / 'holiday.jpg').touch()
-    code, calls, output = make(project, 'VENV=photos')
+def test_an_older_or_newer_file_with_the_same_text_changes_nothing(project):
+    assert make(project)[0] == 0
+    for time in (1e9, 4e9):
+        for source in (project / 'setup.py', *(project / 'requirements').iterdir()):
+            os.utime(source, (time, time))
+        assert make(project)[:2] == (0, [])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob('*') if p.is_file()}
+
+
+ENVIRONMENT = ('pyvenv.cfg', 'bin/python', 'lib/mine.py')
+
+
+@pytest.mark.parametrize(
+    ('files', 'name', 'target'),
+    [
+        pytest.param(ENVIRONMENT, '.venv', 'test', id='an environment of the user'),
+        pytest.param(ENVIRONMENT, 'elsewhere', 'demo', id='an environment elsewhere'),
+        pytest.param(('holiday.jpg',), 'photos', 'setup', id='photographs'),
+        pytest.param((), '.venv', 'setup', id='an empty folder'),
+    ],
+)
+def test_what_somebody_else_made_is_not_replaced(project, files, name, target):
+    folder = project / name
+    folder.mkdir()
+    for file in files:
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_text('mine')
+    before = contents(folder)
+    code, calls, output = make(project, f'VENV={name}', target=target)
     assert code != 0
     assert not calls
-    assert 'photos is no virtual environment' in output
-    assert (project / 'photos' / 'holiday.jpg').exists()
+    assert f'error: {name} was not made by make setup and stays as it is' in output
+    assert contents(folder) == before
+    assert folder.is_dir()
+
+
+def test_a_link_is_not_replaced_and_nothing_behind_it(project):
+    """Also where the environment behind it is one of ours: others may use it."""
+    assert make(project, 'VENV=real')[0] == 0
+    (project / '.venv').symlink_to('real')
+    assert make(project)[0] == 0  # it is ready
+
+    with open(project / 'requirements' / 'runtime.txt', 'a') as file:
+        file.write('six\n')
+    before = contents(project / 'real')
+    code, calls, output = make(project)
+    assert (code != 0, calls) == (True, [])
+    assert 'error: .venv was not made by make setup' in output
+    assert contents(project / 'real') == before
+    assert (project / '.venv').is_symlink()
+
+
+def test_an_environment_of_an_older_version_is_ours(project):
+    """Older versions of the Makefile left a stamp and no marker."""
+    venv = project / '.venv'
+    (venv / 'bin').mkdir(parents=True)
+    for name in ('pyvenv.cfg', '.ready-12345', 'leftover'):
+        (venv / name).touch()
+    code, calls, _ = make(project)
+    assert code == 0
+    assert calls
+    assert not (venv / 'leftover').exists()
+    assert not (venv / '.ready-12345').exists()
+
+
+@pytest.mark.parametrize('stage', ['venv', 'pip'])
+def test_a_set_up_stopped_early_is_ours(project, stage):
+    """The marker is there before anything else, so that the second try is not refused."""
+    python = project / 'python'
+    whole = python.read_text()
+    if stage == 'venv':
+        python.write_text(whole.replace('mkdir -p', 'mkdir -p "$3/half"; exit 1; mkdir -p'))
+    code, _, _ = make(project, PIP_FAILS='1')
+    assert code != 0
+    python.write_text(whole)
+    assert make(project)[0] == 0
+    assert not (project / '.venv' / 'half').exists()
+
+
+@pytest.mark.parametrize('venv', ['', 'my environment'])
+def test_a_place_must_be_one_path(project, venv):
+    code, calls, output = make(project, f'VENV={venv}')
+    assert (code, calls) == (2, [])
+    assert 'must be one path' in output
