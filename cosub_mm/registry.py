@@ -28,10 +28,12 @@ def register_everything() -> None:
     for registry in (registries.METRICS, registries.EVALUATORS):
         register_lazily(registry, 'cosub_mm.evaluation')
     if find_spec('mmseg') is not None:  # optional for people who only classify
-        from mmseg.registry import DATASETS, MODELS
+        from mmseg.registry import DATASETS, METRICS, MODELS, TRANSFORMS
 
         register_lazily(MODELS, 'cosub_mm.models.segmentors')
         register_lazily(DATASETS, 'cosub_mm.datasets')
+        register_lazily(TRANSFORMS, 'cosub_mm.datasets')
+        register_lazily(METRICS, 'cosub_mm.evaluation.iou')
     register_models()
 
 

@@ -1,5 +1,6 @@
 """Data sets, transforms and checks that mmpretrain and mmseg lack."""
 
+from .decoding import LoadPicture
 from .guarded import GuardedImages
 from .imagenet21k import CosubImageNet21k
 from .imagenet_v2 import ImageNetValV2
@@ -22,6 +23,7 @@ __all__ = [
     'INaturalist2018',
     'INaturalist2019',
     'ImageNetValV2',
+    'LoadPicture',
     'SimpleRandomCrop',
     'ThreeAugment',
 ]

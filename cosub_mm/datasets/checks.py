@@ -13,23 +13,33 @@ from mmengine.registry import DATASETS, Registry
 from mmpretrain.datasets import CustomDataset
 from torch.utils.data import Dataset
 
-from .folders import check_class_folders, check_segmentation_folders
+from .decoding import IGNORE_EXIF
+from .folders import check_class_folders, check_segmentation_folders, unused_files
 from .guarded import POLICIES
+from .label_checks import check_ignore_index, check_masks
 
-__all__ = ['check_data', 'datasets_of', 'num_classes_of', 'set_bad_image_policy']
+__all__ = [
+    'check_data',
+    'datasets_of',
+    'loading_steps',
+    'num_classes_of',
+    'set_bad_image_policy',
+]
 
 PARTS = ('train', 'val', 'test')
 GUARD = 'mmpretrain.GuardedImages'
 
 
-def set_bad_image_policy(cfg: Config, policy: str) -> None:
+def set_bad_image_policy(cfg: Config, policy: str, max_pixels: int | None = None) -> None:
     """Let every data set of the config stop at, or skip, files that cannot be decoded.
 
     Args:
         cfg: changed in place. Each data set is wrapped in :class:`GuardedImages`, and images are
-            decoded by Pillow unless the config names a backend: OpenCV, mmcv's default, returns
-            half a picture from a truncated file without a word.
+            decoded by :class:`.decoding.LoadPicture` unless the config names a backend other than
+            Pillow: OpenCV, mmcv's default, returns half a picture from a truncated file without a
+            word, and mmcv's use of Pillow makes 16-bit pictures white.
         policy: ``'stop'`` or ``'skip'``.
+        max_pixels: see :func:`.decoding.allow_pixels`.
 
     Raises:
         ValueError: an unknown policy.
@@ -38,13 +48,18 @@ def set_bad_image_policy(cfg: Config, policy: str) -> None:
         raise ValueError(f'policy={policy!r} is unknown; choose from {", ".join(POLICIES)}.')
     for loader in _loaders(cfg):
         dataset = loader['dataset']
-        if dataset.get('type') == GUARD:
-            dataset['policy'] = policy
-        else:
-            loader['dataset'] = dict(type=GUARD, dataset=dataset, policy=policy)
-    for _, dataset in datasets_of(cfg):
-        _decode_by_pillow(dataset.get('pipeline'))
-    _decode_by_pillow(cfg.get('tta_pipeline'))
+        if dataset.get('type') != GUARD:
+            dataset = loader['dataset'] = dict(type=GUARD, dataset=dataset)
+        dataset['policy'] = policy
+        if max_pixels is not None:
+            dataset['max_pixels'] = max_pixels
+        loaders = [step for part in _pipelines(dataset) for step in loading_steps(part)]
+        if any(step.get('color_type') == IGNORE_EXIF for step in loaders):
+            dataset['upright'] = False
+    for pipeline in [*(d.get('pipeline') for _, d in datasets_of(cfg)), cfg.get('tta_pipeline')]:
+        for step in loading_steps(pipeline):
+            if step.get('imdecode_backend', 'pillow') == 'pillow':
+                step['type'] = 'mmpretrain.LoadPicture'
 
 
 def check_data(cfg: Config) -> None:
@@ -60,6 +75,8 @@ def check_data(cfg: Config) -> None:
     classes_by_part = {}
     # Names without a prefix are those of the config's library.
     scope = cfg.get('default_scope') or 'mmpretrain'
+    if scope == 'mmseg':
+        check_ignore_index(cfg)
     with DATASETS.switch_scope_and_registry(scope) as registry:
         for part, dataset in datasets_of(cfg):
             classes = _check_dataset(registry, dataset, part)
@@ -106,12 +123,31 @@ def _check_dataset(registry: Registry, dataset: dict, part: str) -> Sequence | N
     """Check one data set; its class names, or None where they are not known yet."""
     kind = _class_of(registry, dataset)
     if kind is not None and issubclass(kind, CustomDataset):
-        return check_class_folders(_without_loading(kind, dataset), _where(dataset, part))
+        unloaded = _without_loading(kind, dataset)
+        classes = check_class_folders(unloaded, _where(dataset, part))
+        _tell_of_unused_files(unloaded, _where(dataset, part))
+        return classes
     # By name: mmseg is optional.
     if kind is not None and any(base.__name__ == 'BaseSegDataset' for base in kind.__mro__):
-        return check_segmentation_folders(_without_loading(kind, dataset), _where(dataset, part))
+        unloaded = _without_loading(kind, dataset)
+        classes = check_segmentation_folders(unloaded, _where(dataset, part))
+        if part == 'train' and _is_local(unloaded):
+            unloaded.full_init()
+            check_masks(unloaded, _where(dataset, part))
+            _tell_of_unused_files(unloaded, _where(dataset, part))
+        return classes
     _check_root(kind, dataset, part)
     return _known_classes(kind, dataset)
+
+
+def _tell_of_unused_files(dataset: Dataset, where: str) -> None:
+    for sentence in unused_files(dataset):
+        print(f'{where}: {sentence}', flush=True)
+
+
+def _is_local(dataset: Dataset) -> bool:
+    masks = dataset.data_prefix.get('seg_map_path')
+    return bool(masks) and '://' not in str(masks)
 
 
 def _class_of(registry: Registry, dataset: dict) -> type | None:
@@ -202,15 +238,22 @@ def _loaders(cfg: Config) -> Iterator[dict]:
             yield loader
 
 
-def _decode_by_pillow(pipeline: object) -> None:
-    """Set the backend of every image loader in a pipeline, nested ones too."""
+def loading_steps(pipeline: object) -> Iterator[dict]:
+    """The image loaders of a pipeline, nested ones too."""
     if isinstance(pipeline, dict):
-        if str(pipeline.get('type', '')).endswith('LoadImageFromFile'):
-            pipeline.setdefault('imdecode_backend', 'pillow')
+        if str(pipeline.get('type', '')).endswith(('LoadImageFromFile', 'LoadPicture')):
+            yield pipeline
         pipeline = list(pipeline.values())
     if isinstance(pipeline, list | tuple):
         for part in pipeline:
-            _decode_by_pillow(part)
+            yield from loading_steps(part)
+
+
+def _pipelines(dataset: dict) -> Iterator[object]:
+    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
+    yield dataset.get('pipeline')
+    for one in inner:
+        yield from _pipelines(one)
 
 
 def _where(dataset: dict, part: str) -> str:

@@ -8,9 +8,10 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmpretrain.datasets import CustomDataset
 
-__all__ = ['check_class_folders', 'check_segmentation_folders']
+__all__ = ['check_class_folders', 'check_segmentation_folders', 'unused_files']
 
 NAMED = 5
+PICTURES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp', '.gif')
 
 
 def check_class_folders(dataset: CustomDataset, where: str) -> Sequence[str] | None:
@@ -74,6 +75,58 @@ def check_segmentation_folders(dataset: BaseDataset, where: str) -> Sequence[str
     if masks:
         _check_masks(Path(masks), dataset, stems, where)
     return classes
+
+
+def unused_files(dataset: BaseDataset) -> list[str]:
+    """Sentences on the pictures and masks below a data root that the data set does not use.
+
+    Args:
+        dataset: of class folders, or a ``BaseSegDataset`` of mmseg; of others nothing is known.
+    """
+    if isinstance(dataset, CustomDataset):
+        return _unused_in_class_folders(dataset)
+    prefixes = getattr(dataset, 'data_prefix', None) or {}
+    pictures, masks = prefixes.get('img_path'), prefixes.get('seg_map_path')
+    if not pictures or not hasattr(dataset, 'img_suffix') or not _is_local(pictures):
+        return []
+    suffix = dataset.img_suffix
+    used = set(_stems(Path(pictures), suffix))
+    other = [name for name in _pictures(Path(pictures)) if not name.endswith(suffix)]
+    said = _count(other, f"in '{pictures}' do not end in {suffix} and are not used.")
+    if masks and os.path.isdir(masks):
+        suffix = dataset.seg_map_suffix
+        lonely = sorted(f'{stem}{suffix}' for stem in set(_stems(Path(masks), suffix)) - used)
+        other = [name for name in _pictures(Path(masks)) if not name.endswith(suffix)]
+        said += _count(lonely, f"in '{masks}' have no picture and are not used.")
+        said += _count(other, f"in '{masks}' do not end in {suffix} and are not used.")
+    return said
+
+
+def _unused_in_class_folders(dataset: CustomDataset) -> list[str]:
+    root = dataset.img_prefix
+    if dataset.ann_file or not root or not os.path.isdir(root):
+        return []
+    other = [name for name in _pictures(Path(root)) if not dataset.is_valid_file(name)]
+    loose = [entry.name for entry in os.scandir(root) if entry.is_file()]
+    loose = [name for name in loose if dataset.with_label and dataset.is_valid_file(name)]
+    return [
+        *_count(other, f"in '{root}' have another suffix and are not used.{_suffixes(dataset)}"),
+        *_count(loose, f"lie in '{root}' beside the class folders and are not used."),
+    ]
+
+
+def _pictures(root: Path) -> list[str]:
+    """Names below a folder that end as pictures do, in any case."""
+    return sorted(
+        os.path.relpath(os.path.join(parent, name), root)
+        for parent, _, names in os.walk(root)
+        for name in names
+        if name.lower().endswith(PICTURES)
+    )
+
+
+def _count(names: list[str], text: str) -> list[str]:
+    return [f'{len(names)} files ({_some(names)}) {text}'] if names else []
 
 
 def _check_masks(masks: Path, dataset: BaseDataset, stems: list[str], where: str) -> None:

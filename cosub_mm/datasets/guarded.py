@@ -2,32 +2,29 @@
 
 import time
 from collections.abc import Iterator
-from io import BytesIO
 
-import numpy as np
 import torch
 from mmengine import fileio
 from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS
-from PIL import Image
 from torch.utils.data import Dataset
+
+from .decoding import allow_pixels, decode, read_array
+from .masks import BadLabelError, check_mask, size_problem
 
 __all__ = ['POLICIES', 'BadImageError', 'BadLabelError', 'GuardedImages']
 
 POLICIES = ('stop', 'skip')
-IGNORED_LABEL = 255
 
 # Seconds that the error message may take to look for more bad files.
 SEARCH_TIME = 20.0
 NAMED_FILES = 10
+# So many pictures in a row on which a transform fails are a fault of the pipeline, not of them.
+FAILURES_IN_A_ROW = 20
 
 
 class BadImageError(ValueError):
-    """An image or mask file that cannot be decoded."""
-
-
-class BadLabelError(ValueError):
-    """A segmentation mask with labels outside the range of the classes."""
+    """A picture or mask that cannot be decoded, do not fit together, or fail in a transform."""
 
 
 @DATASETS.register_module()
@@ -39,9 +36,13 @@ class GuardedImages(Dataset):
 
     Args:
         dataset: the data set, or its config.
-        policy: what a file that cannot be decoded leads to. ``'stop'``: :class:`BadImageError`.
+        policy: what a file that cannot be decoded, a mask of another size than its picture, or a
+            picture on which a transform fails leads to. ``'stop'``: :class:`BadImageError`.
             ``'skip'``: the next sample that can be read takes its place, and the log names the
             file. A test score then counts that sample twice.
+        upright: whether the pipeline turns pictures as their EXIF tags say, as loaders do unless
+            their ``color_type`` ignores it. Masks must fit the picture as it is loaded.
+        max_pixels: see :func:`.decoding.allow_pixels`.
         lazy_init: do not load the list of samples yet.
 
     Raises:
@@ -51,10 +52,17 @@ class GuardedImages(Dataset):
     that is no class; ``policy`` has no say in that.
     """
 
-    def __init__(self, dataset: Dataset | dict, policy: str = 'stop', lazy_init: bool = False):
+    def __init__(
+        self,
+        dataset: Dataset | dict,
+        policy: str = 'stop',
+        upright: bool = True,
+        max_pixels: int | None = None,
+        lazy_init: bool = False,
+    ) -> None:
         if policy not in POLICIES:
             raise ValueError(f'policy={policy!r} is unknown; choose from {", ".join(POLICIES)}.')
-        self.policy = policy
+        self.policy, self.upright, self.max_pixels = policy, upright, max_pixels
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self._bad: torch.Tensor | None = None
         if not lazy_init:
@@ -85,28 +93,32 @@ class GuardedImages(Dataset):
 
     def __getitem__(self, idx: int) -> dict:
         self.full_init()
-        skipped = []
+        allow_pixels(self.max_pixels)  # here, as a worker process may be a new one
+        skipped, failures, problem = [], 0, None
         for i in self._from(idx):
             if self._bad[i]:
                 continue
             try:
-                self._check_labels(i)
-                sample = self.dataset[i]
+                problem = self._misfit(i)
+                sample = None if problem else self.dataset[i]
             except BadLabelError:
                 raise
             except Exception as error:
+                cause = error
                 problem = self._problem(i)
-                if problem is None:
-                    raise
-                if self.policy == 'stop':
-                    raise BadImageError(self._describe(i, problem)) from error
-                self._bad[i] = 1
-                skipped.append(problem)
-                continue
-            for problem in skipped:
-                self._log(problem, i)
-            return sample
-        raise BadImageError(f'None of the {len(self)} images can be decoded, e.g. {problem}.')
+                failures = 0 if problem else failures + 1
+                problem = problem or self._failure(i, error)
+            else:
+                cause = None
+            if problem is None:
+                for one in skipped:
+                    self._log(one, i)
+                return sample
+            if self.policy == 'stop' or failures > FAILURES_IN_A_ROW:
+                raise BadImageError(self._describe(i, problem, failures)) from cause
+            self._bad[i] = 1
+            skipped.append(problem)
+        raise BadImageError(f'None of the {len(self)} images can be used, e.g. {problem}.')
 
     def _from(self, idx: int) -> Iterator[int]:
         return ((idx + step) % len(self) for step in range(len(self)))
@@ -114,16 +126,33 @@ class GuardedImages(Dataset):
     def _problem(self, i: int) -> str | None:
         """The file of sample ``i`` that cannot be read, and why; None if it is none of them."""
         info = self.dataset.get_data_info(i)
-        for path in (info.get('img_path'), info.get('seg_map_path')):
+        readers = ((info.get('img_path'), _read_picture), (info.get('seg_map_path'), read_array))
+        for path, read in readers:
             if path:
                 try:
-                    _read(path)
+                    read(path)
                 except Exception as error:
                     return f'{path} ({_reason(error)})'
         return None
 
-    def _describe(self, i: int, problem: str) -> str:
+    def _failure(self, i: int, error: Exception) -> str:
+        """The picture of sample ``i`` on which a transform fails, and how."""
+        path = self.dataset.get_data_info(i).get('img_path') or f'sample {i}'
+        text = next(iter(str(error).strip().splitlines()), '')
+        return f'{path} (decoded, but a transform fails on it: {type(error).__name__}: {text})'
+
+    def _describe(self, i: int, problem: str, failures: int) -> str:
         """The error message: this file, and as many others as can be found in short time."""
+        if failures > FAILURES_IN_A_ROW:
+            return (
+                f'{failures} pictures in a row fail in the same pipeline, which looks like a fault '
+                f'of the pipeline; the last one is {problem}.'
+            )
+        if failures or ' mask ' in problem:
+            return (
+                f'{problem}. Mend or remove it, or use --on-bad-image skip to train without such '
+                f'pictures.'
+            )
         problems, looked_at, end = [problem], 1, time.monotonic() + SEARCH_TIME
         for j in self._from(i + 1):
             if looked_at == len(self) or time.monotonic() > end:
@@ -144,20 +173,35 @@ class GuardedImages(Dataset):
     def _log(self, problem: str, replacement: int) -> None:
         path = self.dataset.get_data_info(replacement).get('img_path')
         MMLogger.get_current_instance().warning(
-            f'Cannot decode {problem}; {path} takes its place. That makes {self.bad_files} of '
+            f'Cannot use {problem}; {path} takes its place. That makes {self.bad_files} of '
             f'{len(self)} samples left out so far.'
         )
 
-    def _check_labels(self, i: int) -> None:
-        """Compare the labels in the mask file with the classes, once for each sample."""
+    def _misfit(self, i: int) -> str | None:
+        """Compare the mask's file with classes and picture, once for each sample.
+
+        Raises:
+            BadLabelError: a label that is no class.
+        """
         if self._checked[i]:
-            return
+            return None
         info = self.dataset.get_data_info(i)
         path = info.get('seg_map_path')
-        classes = _number_of_labels(info, getattr(self.dataset, 'metainfo', {}))
-        if path and classes and fileio.exists(path):
-            _check_mask(path, classes, bool(info.get('reduce_zero_label')))
-        self._checked[i] = 1
+        problem = None
+        if path and fileio.exists(path):
+            classes = _number_of_labels(info, getattr(self.dataset, 'metainfo', {}))
+            labels = read_array(path)
+            check_mask(
+                path,
+                labels,
+                classes,
+                reduce_zero_label=bool(info.get('reduce_zero_label')),
+                ignore_index=getattr(self.dataset, 'ignore_index', 255),
+            )
+            problem = size_problem(path, labels, info.get('img_path'), self.upright)
+        if problem is None:
+            self._checked[i] = 1
+        return problem
 
 
 def _number_of_labels(info: dict, metainfo: dict) -> int | None:
@@ -167,36 +211,8 @@ def _number_of_labels(info: dict, metainfo: dict) -> int | None:
     return len(metainfo['classes']) if metainfo.get('classes') else None
 
 
-def _check_mask(path: str, classes: int, reduce_zero_label: bool) -> None:
-    labels = _read(path)
-    if labels.ndim != 2:
-        raise BadLabelError(
-            f'{path} has shape {labels.shape}; a mask has one channel that holds class numbers, '
-            f'not colours.'
-        )
-    largest = classes if reduce_zero_label else classes - 1
-    wrong = (labels > largest) & (labels != IGNORED_LABEL)
-    if labels.dtype.kind == 'i':
-        wrong |= labels < 0
-    if not wrong.any():
-        return
-    found = np.unique(labels[wrong])
-    allowed = (
-        f'1 to {classes} for the {classes} classes, 0 and {IGNORED_LABEL} for pixels to ignore '
-        f'(reduce_zero_label)'
-        if reduce_zero_label
-        else f'0 to {classes - 1} for the {classes} classes, {IGNORED_LABEL} for pixels to ignore'
-    )
-    raise BadLabelError(
-        f'{path} holds {int(wrong.sum())} pixels with labels out of range: '
-        f'{", ".join(map(str, found[:NAMED_FILES]))}{", ..." if len(found) > NAMED_FILES else ""}. '
-        f'Allowed are {allowed}. Mend the mask, or the classes of the data set.'
-    )
-
-
-def _read(path: str) -> np.ndarray:
-    with Image.open(BytesIO(fileio.get(path))) as image:
-        return np.asarray(image)
+def _read_picture(path: str) -> None:
+    decode(fileio.get(path))
 
 
 def _reason(error: Exception) -> str:
@@ -204,4 +220,6 @@ def _reason(error: Exception) -> str:
         return 'there is no such file'
     if type(error).__name__ == 'UnidentifiedImageError':
         return 'not an image'
+    if type(error).__name__ == 'DecompressionBombError':
+        return f'{error}; --max-image-pixels N lets pictures of up to 2 N pixels through'
     return str(error) or type(error).__name__

@@ -13,6 +13,11 @@ from mmengine.fileio import get
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
+from .checks import loading_steps
+from .decoding import IGNORE_EXIF, decode, is_turned, read_array, stored_and_shown_size
+from .folders import unused_files
+from .masks import BadLabelError, check_mask, labels_in, size_problem
+
 __all__ = ['Verification', 'datasets_of', 'verify']
 
 SPLITS = ('train', 'val', 'test')
@@ -91,15 +96,57 @@ def verify(
     report.total = len(dataset)
     _check_classes(dataset, num_classes, report)
     count = progress(report.total) if progress else lambda: None
+    upright = not any(
+        step.get('color_type') == IGNORE_EXIF for step in loading_steps(dataset_cfg.get('pipeline'))
+    )
+    pixels, turned = Counter(), 0
 
-    def check(index: int) -> list[tuple[str, str]]:
-        return list(_check_sample(dataset.get_data_info(index), dataset, num_classes))
+    def check(index: int) -> tuple[list[tuple[str, str]], dict]:
+        found: dict = {}
+        info = dataset.get_data_info(index)
+        return list(_check_sample(info, dataset, num_classes, upright, found)), found
 
     with ThreadPoolExecutor(workers) as pool:
-        for problems in pool.map(check, range(report.total)):
+        for problems, found in pool.map(check, range(report.total)):
             report.broken += problems
+            pixels.update(found.get('pixels', {}))
+            turned += found.get('turned', False)
             count()
+    _note_pixels(pixels, dataset, report)
+    if turned and upright:
+        report.notes.append(
+            f'{turned} pictures carry an EXIF tag that turns or mirrors them and keeps their '
+            f'shape, so that nothing tells whether their masks were drawn upright, as the '
+            f"pictures are shown to the network; if not, load them by color_type='{IGNORE_EXIF}'"
+        )
+    report.notes += unused_files(dataset)
     return report
+
+
+def _note_pixels(pixels: Counter, dataset: BaseDataset, report: Verification) -> None:
+    """Say how the pixels of all masks are shared by the classes, and which classes have none."""
+    names = dataset.metainfo.get('classes') or ()
+    if not pixels or not names:
+        return
+    total = sum(pixels.values())
+    shares = [f'{name} {pixels[i] / total:.1%}' for i, name in enumerate(names) if pixels[i]]
+    shares.append(f'ignored {pixels["ignored"] / total:.1%}')
+    report.notes.append(f'pixels: {", ".join(shares)}')
+    absent = [str(name) for i, name in enumerate(names) if not pixels[i]]
+    if absent:
+        more = f' and {len(absent) - 8} more' if len(absent) > 8 else ''
+        report.notes.append(
+            f'{len(absent)} of {len(names)} classes have no pixel: {", ".join(absent[:8])}{more}'
+        )
+    if len(absent) > len(names) - 2 and len(names) > 1:
+        report.broken.append(
+            (
+                str(dataset.data_root),
+                f'all masks together hold fewer than two classes ({", ".join(shares)}): there is '
+                f'nothing to learn. Masks of 0 and 255 must become masks of 0 and 1, and '
+                f'reduce_zero_label is for masks whose 0 stands for no class',
+            )
+        )
 
 
 def _unwrap(dataset: dict) -> Iterator[dict]:
@@ -139,52 +186,57 @@ def _check_classes(dataset: BaseDataset, num_classes: int | None, report: Verifi
 
 
 def _check_sample(
-    info: dict, dataset: BaseDataset, num_classes: int | None
+    info: dict, dataset: BaseDataset, num_classes: int | None, upright: bool, found: dict
 ) -> Iterator[tuple[str, str]]:
-    image_path = info.get('img_path')
+    """Problems of one sample; its pixels by class and what is to note go to ``found``."""
+    image_path, mask_path = info.get('img_path'), info.get('seg_map_path')
     label = info.get('gt_label')
     where = str(image_path or f'sample {info.get("sample_idx")}')
     if num_classes and isinstance(label, int | np.integer) and not 0 <= label < num_classes:
         yield where, f'class {label} is outside 0 to {num_classes - 1}'
     if image_path is None:
         return
-    image = _read(image_path)
-    if isinstance(image, str):
-        yield where, image
-    if info.get('seg_map_path') is not None:
-        mask = _read(info['seg_map_path'])
-        problem = mask if isinstance(mask, str) else _mask_problem(mask, image, dataset)
-        if problem:
-            yield str(info['seg_map_path']), problem
+    problem = _unreadable(lambda: decode(get(image_path)))
+    if problem:
+        yield where, problem
+    if mask_path is None:
+        return
+    mask_problem = _unreadable(lambda: read_array(mask_path)) or _wrong_mask(
+        mask_path, dataset, None if info.get('label_map') else found
+    )
+    if mask_problem is None and problem is None:
+        mask_problem = size_problem(str(mask_path), read_array(mask_path), image_path, upright)
+        with Image.open(BytesIO(get(image_path))) as picture:
+            stored, shown = stored_and_shown_size(picture)
+            alike = stored == shown or stored[0] == stored[1]
+            found['turned'] = alike and is_turned(picture)
+    if mask_problem:
+        yield str(mask_path), mask_problem
 
 
-def _read(path: str) -> Image.Image | str:
-    """The decoded picture, or what is wrong with it."""
+def _wrong_mask(path: str, dataset: BaseDataset, found: dict | None) -> str | None:
+    """What is wrong with the labels of a mask; its pixels by class go to ``found``."""
+    labels, reduced = read_array(path), bool(getattr(dataset, 'reduce_zero_label', False))
+    # A label map names the classes of the files, not those they are mapped to.
+    names = type(dataset).METAINFO.get('classes') or dataset.metainfo.get('classes') or ()
     try:
-        # mmengine's backends: files, tar shards, object stores.
-        with Image.open(BytesIO(get(path))) as picture:
-            picture.load()
-            return picture.copy()
+        check_mask(str(path), labels, len(names), reduced, dataset.ignore_index)
+    except BadLabelError as error:
+        return str(error).removeprefix(f'{path} ')
+    if found is not None:
+        found['pixels'] = labels_in(labels, reduced, dataset.ignore_index)
+    return None
+
+
+def _unreadable(read: Callable[[], object]) -> str | None:
+    """Why a file cannot be decoded, or None."""
+    try:
+        read()
     except FileNotFoundError:
         return 'the file is missing'
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return f'the file cannot be read ({error})'
-
-
-def _mask_problem(mask: Image.Image, image: Image.Image | str, dataset: BaseDataset) -> str | None:
-    labels = np.asarray(mask)
-    if labels.ndim != 2:
-        return f'the mask has {labels.shape[2]} channels instead of one'
-    if not isinstance(image, str) and image.size != mask.size:
-        sizes = [f'{picture.width}x{picture.height}' for picture in (image, mask)]
-        return f'the image has {sizes[0]} pixels, the mask {sizes[1]}'
-    # Labels of the files: 0 stands for no label where it is reduced; a label map names old classes.
-    names = type(dataset).METAINFO.get('classes') or dataset.metainfo.get('classes')
-    if not names:
-        return None
-    top = len(names) if getattr(dataset, 'reduce_zero_label', False) else len(names) - 1
-    wrong = [int(i) for i in np.unique(labels) if i > top and i != dataset.ignore_index]
-    return f'the mask holds labels {wrong[:8]}, beyond {top}' if wrong else None
+    return None
 
 
 def prepare(cfg: Config) -> int | None:

@@ -90,7 +90,15 @@ def _parser(description: str) -> argparse.ArgumentParser:
         '--on-bad-image',
         choices=('stop', 'skip'),
         default='stop',
-        help='an image file that cannot be decoded: stop (default), or skip it and say so',
+        help='an image file that cannot be decoded, or fails in a transform: stop (default), or '
+        'skip it and say so',
+    )
+    parser.add_argument(
+        '--max-image-pixels',
+        type=int,
+        metavar='N',
+        help='decode pictures of up to 2 N pixels; without it Pillow refuses those of more than '
+        '179 million, as a small file may unpack to any size',
     )
     parser.add_argument(
         '--cfg-options',

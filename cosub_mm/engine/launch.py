@@ -24,7 +24,13 @@ from .checkpoints import (
     trusting,
 )
 from .cli import AUTO
-from .config import add_training_hooks, load_config, set_data_root, set_dataloader_defaults
+from .config import (
+    add_training_hooks,
+    load_config,
+    name_absent_classes,
+    set_data_root,
+    set_dataloader_defaults,
+)
 from .config_changes import compare_with_checkpoint
 from .distributed import open_process_group
 from .errors import user_errors
@@ -72,7 +78,7 @@ def train(args: Namespace) -> str:
         _training_options(cfg, args)
     with user_errors('looking for checkpoints'):
         meta = _find_resume_point(cfg, args)
-        _set_bad_image_policy(cfg, args.on_bad_image)
+        _set_bad_image_policy(cfg, args)
         if meta:
             compare_with_checkpoint(cfg, meta, args.on_config_change)
         if _already_complete(cfg, meta):
@@ -114,7 +120,7 @@ def test(args: Namespace) -> dict:
             enable_tta(cfg)
         cfg.load_from, cfg.resume = args.checkpoint, False
     with user_errors('checking the data'):
-        _set_bad_image_policy(cfg, args.on_bad_image)
+        _set_bad_image_policy(cfg, args)
         _check_data(cfg)
     with own_instances():
         return _run_test(cfg, args)
@@ -167,6 +173,7 @@ def _common(cfg: Config, args: Namespace) -> None:
     if args.data_root:
         set_data_root(cfg, args.data_root)
     set_dataloader_defaults(cfg)
+    name_absent_classes(cfg)
     open_process_group(args.launcher)
 
 
@@ -230,11 +237,11 @@ def _already_complete(cfg: Config, meta: dict) -> bool:
     return True
 
 
-def _set_bad_image_policy(cfg: Config, policy: str) -> None:
+def _set_bad_image_policy(cfg: Config, args: Namespace) -> None:
     # Data sets load with their libraries; keep that out of the import of the package.
     from cosub_mm.datasets.checks import set_bad_image_policy
 
-    set_bad_image_policy(cfg, policy)
+    set_bad_image_policy(cfg, args.on_bad_image, args.max_image_pixels)
 
 
 def _check_data(cfg: Config) -> None:

@@ -8,7 +8,7 @@ from mmengine.dist import is_main_process
 
 from .config import task_of
 
-__all__ = ['check_out', 'request_pictures', 'request_predictions', 'write_metrics']
+__all__ = ['check_out', 'request_predictions', 'write_metrics']
 
 _CHOICES = {
     'classification': 'FILE.json for the metrics or FILE.pkl for the predictions',
@@ -40,19 +40,13 @@ def request_predictions(cfg: Config, out: str) -> None:
     if kind == 'predictions':
         evaluators.append(dict(type='mmengine.DumpResults', out_file_path=out))
     elif kind == 'label maps':
-        able = [e for e in evaluators if str(e.get('type')).rpartition('.')[2] == 'IoUMetric']
+        able = [e for e in evaluators if str(e.get('type')).endswith('IoUMetric')]
         if not able:
             raise ValueError(
                 f"--out '{out}': label maps are written by IoUMetric, which test_evaluator lacks."
             )
         able[0]['output_dir'] = out
     cfg.test_evaluator = evaluators
-
-
-def request_pictures(cfg: Config, show_dir: str) -> None:
-    """Let the test of ``cfg`` draw its predictions into ``show_dir``."""
-    hooks = list(cfg.get('custom_hooks') or [])
-    cfg.custom_hooks = [*hooks, dict(type='mmengine.PicturesHook', out_dir=show_dir)]
 
 
 def write_metrics(metrics: dict, out: str) -> None:

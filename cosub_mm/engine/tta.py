@@ -15,7 +15,7 @@ __all__ = ['enable_tta']
 SEG_RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 TTA_MODELS = {
     'classification': 'mmpretrain.AverageClsScoreTTA',
-    'segmentation': 'mmseg.SegTTAModel',
+    'segmentation': 'mmseg.CosubSegTTAModel',
 }
 
 
@@ -40,6 +40,8 @@ def enable_tta(cfg: Config) -> None:
         cfg.tta_pipeline = make(deepcopy(list(dataset.pipeline)))
     dataset.pipeline = cfg.tta_pipeline
     tta_model = cfg.get('tta_model') or dict(type=TTA_MODELS[task])
+    if str(tta_model['type']).rpartition('.')[2] == 'SegTTAModel':  # wrong for heads of one channel
+        tta_model = dict(tta_model, type=TTA_MODELS[task])
     cfg.model = ConfigDict(**tta_model, module=cfg.model)
 
 

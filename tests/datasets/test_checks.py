@@ -273,15 +273,16 @@ def test_policy_can_be_set_again(folders):
     assert guard.policy == 'skip' and guard.dataset.type == 'CustomDataset'
 
 
-def test_images_are_decoded_by_pillow_unless_told_otherwise(folders):
+def test_images_are_decoded_by_our_loader_unless_told_otherwise(folders):
     cfg = _classification(folders)
     cfg.val_dataloader.dataset.pipeline[0].imdecode_backend = 'cv2'
     cfg.tta_pipeline = [[dict(type='mmseg.LoadImageFromFile')]]
     set_bad_image_policy(cfg, 'stop')
-    assert cfg.train_dataloader.dataset.dataset.pipeline[0].imdecode_backend == 'pillow'
+    assert cfg.train_dataloader.dataset.dataset.pipeline[0].type == 'mmpretrain.LoadPicture'
+    assert cfg.val_dataloader.dataset.dataset.pipeline[0].type == 'LoadImageFromFile'
     assert cfg.val_dataloader.dataset.dataset.pipeline[0].imdecode_backend == 'cv2'
-    assert cfg.tta_pipeline[0][0].imdecode_backend == 'pillow'
-    assert 'imdecode_backend' not in cfg.train_dataloader.dataset.dataset.pipeline[1]
+    assert cfg.tta_pipeline[0][0].type == 'mmpretrain.LoadPicture'
+    assert cfg.train_dataloader.dataset.dataset.pipeline[1].type == 'PackInputs'
 
 
 @pytest.mark.parametrize(

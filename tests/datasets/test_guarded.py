@@ -125,10 +125,27 @@ def test_worker_raises_the_same_error(folder):
         list(loader)
 
 
-def test_other_errors_stay_what_they_are(folder):
-    guard = _guard(folder, 'skip', pipeline=(LOAD, dict(type='CenterCrop', crop_size=4), _fail))
-    with pytest.raises(ZeroDivisionError):
-        guard[0]
+def test_a_transform_that_fails_names_the_picture(folder):
+    steps = (LOAD, dict(type='CenterCrop', crop_size=4), _fail)
+    with pytest.raises(
+        BadImageError, match=r'0\.png .*transform fails.*ZeroDivisionError'
+    ) as caught:
+        _guard(folder, pipeline=steps)[0]
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    with pytest.raises(BadImageError, match='None of the 5 images can be used'):
+        _guard(folder, 'skip', pipeline=steps)[0]
+
+
+def test_a_picture_on_which_a_transform_fails_is_left_out_by_skip(folder):
+    steps = (LOAD, _fail_on_the_second)
+    assert _value(_guard(folder, 'skip', pipeline=steps)[1]) == 2
+    assert _value(_guard(folder, 'skip', pipeline=steps)[0]) == 0
+
+
+def _fail_on_the_second(results):
+    if results['img_path'].endswith('1.png'):
+        raise ZeroDivisionError
+    return results
 
 
 def _fail(results):

@@ -93,7 +93,7 @@ def test_segmentation_tta_uses_six_scales_and_flips(trained_segmentor, segmentat
     assert test.main(args) == 0
     assert 0 < json.loads(out.read_text())['mIoU'] <= 100
     config = Config.fromfile(max(tmp_path.glob('*/*.log')).parent / 'tiny_seg.py')
-    assert config.model.type == 'mmseg.SegTTAModel'
+    assert config.model.type == 'mmseg.CosubSegTTAModel'
     scales, flips, *_ = next(leaf_datasets(config, ('test',))).pipeline[-1].transforms
     assert [step.scale for step in scales] == [(s, s) for s in (16, 24, 32, 40, 48, 56)]
     assert [step.prob for step in flips] == [0.0, 1.0]

@@ -9,6 +9,7 @@ from mmengine.config import Config, DictAction
 from mmengine.utils import ProgressBar
 
 import cosub_mm  # noqa: F401  (registers)
+from cosub_mm.datasets.decoding import allow_pixels
 from cosub_mm.datasets.verification import datasets_of, prepare, verify
 
 
@@ -22,6 +23,9 @@ def parse_args() -> argparse.Namespace:
         '--report', type=Path, default=Path('verify_report.txt'), help='where to write the report'
     )
     parser.add_argument('--workers', type=int, default=4, help='threads that decode (default: 4)')
+    parser.add_argument(
+        '--max-image-pixels', type=int, metavar='N', help='decode pictures of up to 2 N pixels'
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value settings')
     return parser.parse_args()
 
@@ -37,6 +41,7 @@ def main() -> None:
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     num_classes = prepare(cfg)
+    allow_pixels(args.max_image_pixels)
     reports = []
     for name, dataset in datasets_of(cfg):
         print(name)
@@ -46,7 +51,10 @@ def main() -> None:
         sys.exit(f'error: {args.config} has no dataloader.')
     args.report.parent.mkdir(parents=True, exist_ok=True)
     args.report.write_text('\n'.join(map(str, reports)) + '\n')
-    print('\n'.join(str(report).splitlines()[0] for report in reports))
+    for report in reports:
+        print(str(report).splitlines()[0])
+        for note in report.notes:
+            print(f'  note: {note}')
     broken = sum(len(report.broken) for report in reports)
     print(f'{broken:,} broken, listed in {args.report}' if broken else 'Nothing is broken.')
     sys.exit(1 if broken else 0)

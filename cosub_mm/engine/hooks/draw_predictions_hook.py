@@ -86,9 +86,9 @@ class DrawPredictionsHook(Hook):
 
 
 def _read(path: str) -> np.ndarray:
-    import mmcv
+    from cosub_mm.datasets.decoding import decode
 
-    return mmcv.imfrombytes(get(path), channel_order='rgb')
+    return decode(get(path))[:, :, ::-1]
 
 
 def _from_batch(inputs: Tensor | list, i: int) -> np.ndarray:

@@ -2,5 +2,6 @@
 
 from .cosub import CosubSegmentor
 from .supervised import SupervisedSegmentor
+from .tta import CosubSegTTAModel
 
-__all__ = ['CosubSegmentor', 'SupervisedSegmentor']
+__all__ = ['CosubSegTTAModel', 'CosubSegmentor', 'SupervisedSegmentor']

@@ -1,0 +1,129 @@
+"""Decoding of pictures: one rule for training, testing and the tools.
+
+Pillow decodes, because OpenCV, mmcv's default, returns half a picture from a truncated file without
+a word. The values are OpenCV's, so that Inferencers, which read a config as it is, see the same:
+equal to the last bit for 8 bits (CMYK within 1), the upper byte of 16 bits, transparency dropped.
+Pictures are turned upright as their EXIF tag says, unless the loader is asked to ignore it.
+"""
+
+from io import BytesIO
+
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
+from mmengine import fileio
+from mmpretrain.registry import TRANSFORMS
+from PIL import Image, ImageOps
+
+__all__ = [
+    'IGNORE_EXIF',
+    'LoadPicture',
+    'allow_pixels',
+    'decode',
+    'is_turned',
+    'read_array',
+    'read_size',
+    'stored_and_shown_size',
+]
+
+IGNORE_EXIF = 'color_ignore_orientation'
+EXIF_ORIENTATION = 0x0112
+# Pillow's modes of one channel with 16 bits; an 'I' of 32 bits may hold 16.
+DEEP = ('I', 'I;16', 'I;16L', 'I;16B', 'I;16N')
+WITH_ALPHA = {'LA': 'L', 'La': 'L', 'PA': 'P'}
+
+
+@TRANSFORMS.register_module()
+class LoadPicture(LoadImageFromFile):
+    """mmcv's LoadImageFromFile, decoding by :func:`decode`.
+
+    The tools put it in the place of every LoadImageFromFile that names no decoder but Pillow.
+
+    Args:
+        *args: of LoadImageFromFile.
+        **kwargs: of LoadImageFromFile; ``imdecode_backend`` is Pillow in any case, and of
+            ``color_type`` only ``'color'`` and ``'color_ignore_orientation'`` are decoded here.
+    """
+
+    def transform(self, results: dict) -> dict | None:
+        """Load ``img_path``; adds ``img``, (H, W, 3) BGR, ``img_shape`` and ``ori_shape``."""
+        if self.color_type not in ('color', IGNORE_EXIF):
+            return super().transform(results)
+        content = fileio.get(results['img_path'], backend_args=self.backend_args)
+        image = decode(content, upright=self.color_type == 'color')
+        results['img'] = image.astype(np.float32) if self.to_float32 else image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+
+def decode(content: bytes, upright: bool = True) -> np.ndarray:
+    """Decode a picture of 8 or 16 bits.
+
+    Args:
+        content: the file.
+        upright: turn it as its EXIF tag says.
+
+    Returns:
+        (H, W, 3) uint8, BGR.
+
+    Raises:
+        ValueError: float or 32-bit integer values, whose range nothing tells.
+        OSError: not a picture, or a truncated one.
+    """
+    with Image.open(BytesIO(content)) as picture:
+        if upright:
+            picture = ImageOps.exif_transpose(picture)
+        if picture.mode in DEEP:
+            grey = _upper_byte(np.asarray(picture))
+            return np.repeat(grey[..., None], 3, axis=2)
+        if picture.mode == 'F':
+            raise ValueError(
+                'float values, and nothing tells which of them are black and white: save it with 8 '
+                'or 16 bits, or load it by a transform of your own that scales it'
+            )
+        if picture.mode in WITH_ALPHA:
+            picture = picture.convert(WITH_ALPHA[picture.mode])
+        return np.ascontiguousarray(np.asarray(picture.convert('RGB'))[:, :, ::-1])
+
+
+def _upper_byte(values: np.ndarray) -> np.ndarray:
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise ValueError(
+            f'32-bit values from {values.min()} to {values.max()}, and nothing tells which of them '
+            f'are black and white: save it with 8 or 16 bits'
+        )
+    return (values.astype(np.uint16) >> 8).astype(np.uint8)
+
+
+def stored_and_shown_size(picture: Image.Image) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(height, width) of an opened picture as it is stored, and as its EXIF tag turns it."""
+    stored = (picture.height, picture.width)
+    turned = picture.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    return stored, stored[::-1] if turned else stored
+
+
+def is_turned(picture: Image.Image) -> bool:
+    """Whether an opened picture has an EXIF tag that turns or mirrors it."""
+    return picture.getexif().get(EXIF_ORIENTATION, 1) in range(2, 9)
+
+
+def read_size(path: str, upright: bool) -> tuple[int, int]:
+    """(height, width) of a picture as :func:`decode` returns it, from the head of its file."""
+    with Image.open(BytesIO(fileio.get(path))) as picture:
+        stored, shown = stored_and_shown_size(picture)
+        return shown if upright else stored
+
+
+def allow_pixels(number: int | None) -> None:
+    """Let this process decode pictures of up to so many pixels; None keeps Pillow's limit.
+
+    Pillow refuses more than twice its ``MAX_IMAGE_PIXELS`` (2 x 89 million), as a small file may
+    unpack to any size.
+    """
+    if number is not None:
+        Image.MAX_IMAGE_PIXELS = number
+
+
+def read_array(path: str) -> np.ndarray:
+    """A mask as its file has it."""
+    with Image.open(BytesIO(fileio.get(path))) as image:
+        return np.asarray(image)
