@@ -6,12 +6,12 @@ model = dict(backbone=dict(img_size=35))
 load_from = 'work_dirs/demo/cosub/epoch_30.pth'
 
 train_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='LoadImageFromFile'),
     dict(type='SimpleRandomCrop', size=35, padding=2),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='LoadImageFromFile'),
     dict(type='ResizeEdge', scale=35, edge='short', backend='pillow', interpolation='bicubic'),
     dict(type='PackInputs'),
 ]

@@ -4,14 +4,14 @@ data_preprocessor = dict(
     num_classes=10, mean=[127.5] * 3, std=[127.5] * 3, to_rgb=True, to_onehot=True
 )
 train_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='LoadImageFromFile'),
     # No flip, which the recipe has: a mirrored digit is another sign. 3-Augment's colours are left
     # out too, and the padding is 2 instead of 4: the digits fill their 28 pixels.
     dict(type='SimpleRandomCrop', size=28, padding=2),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='LoadImageFromFile'),
     dict(type='ResizeEdge', scale=28, edge='short', backend='pillow', interpolation='bicubic'),
     dict(type='PackInputs'),
 ]

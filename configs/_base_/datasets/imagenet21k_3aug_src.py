@@ -8,7 +8,7 @@ data_preprocessor = dict(
     to_rgb=True,
 )
 train_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='LoadImageFromFile'),
     dict(type='SimpleRandomCrop', size=224),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='ThreeAugment', color_jitter=0.3),
