@@ -40,6 +40,11 @@ def train_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='delete the checkpoints that the work dir holds and start anew',
     )
     parser.add_argument(
+        '--take-over',
+        action='store_true',
+        help='write to a work dir that a training on another machine was writing to and is gone',
+    )
+    parser.add_argument(
         '--amp',
         nargs='?',
         const=AUTO,

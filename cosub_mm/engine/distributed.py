@@ -4,10 +4,13 @@ mmengine's own set-up calls ``torch.cuda.set_device`` for every launcher, so on 
 GPU the group has to exist before the Runner asks for it.
 """
 
+import ctypes
 import gc
 import os
 import re
+import signal
 import subprocess
+import sys
 
 import torch
 from torch import distributed as dist
@@ -15,6 +18,8 @@ from torch import distributed as dist
 __all__ = ['LAUNCHERS', 'close_process_group', 'global_rank', 'open_process_group']
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 # launcher -> our names -> the names under which the launcher gives them
 _LAUNCHER_ENV = {
@@ -50,6 +55,8 @@ def open_process_group(launcher: str) -> None:
     if launcher not in _LAUNCHER_ENV:
         raise ValueError(f"launcher='{launcher}' is unknown; use one of {', '.join(LAUNCHERS)}.")
     _export_environment(launcher)
+    if launcher == 'pytorch':
+        end_with_parent()
     if torch.cuda.is_available():
         local_rank, gpus = int(os.environ['LOCAL_RANK']), torch.cuda.device_count()
         if local_rank >= gpus:
@@ -59,6 +66,16 @@ def open_process_group(launcher: str) -> None:
             )
     elif not dist.is_initialized():
         dist.init_process_group('gloo')
+
+
+def end_with_parent() -> None:
+    """Let the kernel end this process when the one that started it is gone (Linux).
+
+    torchrun killed at once leaves its processes training on, while a new job already reads and
+    writes the same checkpoints. Data-loading workers watch their own parent.
+    """
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _export_environment(launcher: str) -> None:

@@ -3,7 +3,6 @@
 from argparse import Namespace
 from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import all_gather_object, is_main_process
@@ -18,12 +17,10 @@ from .batch_size import check_batch_size
 from .checkpoints import (
     accepted,
     check_pretrained,
-    check_resume,
     check_weights,
-    last_good_checkpoint,
+    start_paths,
     trusting,
 )
-from .cli import AUTO
 from .config import (
     add_training_hooks,
     load_config,
@@ -39,10 +36,18 @@ from .hooks import EfficientDropPathHook
 from .isolation import own_instances
 from .labels import compare_tested_classes, compare_trained_classes
 from .outputs import check_out, request_predictions, write_metrics
+from .resume_point import already_complete, find_resume_point
 from .run_length import check_evaluated_data, check_run_length, follow_run_length
 from .tested_weights import prepare_weights
 from .tta import enable_tta
-from .work_dir import clear_checkpoints, default_work_dir, refuse_to_overwrite, summary
+from .work_dir import (
+    checkpoint_folders,
+    clear_checkpoints,
+    default_work_dir,
+    refuse_to_delete,
+    summary,
+)
+from .work_dir_lock import hold_folders
 
 __all__ = ['test', 'train']
 
@@ -76,17 +81,8 @@ def train(args: Namespace) -> str:
         cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args.config)
         _common(cfg, args)
         _training_options(cfg, args)
-    with user_errors('looking for checkpoints'):
-        meta = _find_resume_point(cfg, args)
-        _set_bad_image_policy(cfg, args)
-        if meta:
-            compare_with_checkpoint(cfg, meta, args.on_config_change)
-        if _already_complete(cfg, meta):
-            return cfg.work_dir
-    with user_errors('checking the data'):
-        _check_data(cfg)
-    with own_instances():
-        _run_training(cfg, args)
+    with hold_folders(checkpoint_folders(cfg), args.take_over):
+        _train_in_own_folders(cfg, args)
     return cfg.work_dir
 
 
@@ -126,6 +122,20 @@ def test(args: Namespace) -> dict:
         return _run_test(cfg, args)
 
 
+def _train_in_own_folders(cfg: Config, args: Namespace) -> None:
+    with user_errors('looking for checkpoints'):
+        meta = find_resume_point(cfg, args)
+        _set_bad_image_policy(cfg, args)
+        if meta:
+            compare_with_checkpoint(cfg, meta, args.on_config_change)
+        if already_complete(cfg, meta):
+            return
+    with user_errors('checking the data'):
+        _check_data(cfg)
+    with own_instances():
+        _run_training(cfg, args)
+
+
 def _run_training(cfg: Config, args: Namespace) -> None:
     runner = _build(cfg)
     with user_errors('checking how the model is executed'):
@@ -134,6 +144,8 @@ def _run_training(cfg: Config, args: Namespace) -> None:
         check_batch_size(runner.cfg, runner.world_size)
     with user_errors('checking the weights to start from'):
         _check_start(cfg, runner, accepted(cfg, args))
+        if args.overwrite:
+            refuse_to_delete(cfg, start_paths(cfg, runner.model))
     with user_errors('building data loaders, optimizer and schedules'):
         _build_training(runner)
         check_run_length(runner)
@@ -143,8 +155,8 @@ def _run_training(cfg: Config, args: Namespace) -> None:
         runner.new_settings = args.on_config_change == 'new'
     _log_drop_rate(runner)
     if args.overwrite and is_main_process():
-        for name in clear_checkpoints(cfg.work_dir):
-            runner.logger.warning(f'deleted {Path(cfg.work_dir) / name} (--overwrite)')
+        for file in clear_checkpoints(cfg):
+            runner.logger.warning(f'deleted {file} (--overwrite)')
     runner.train()
     runner.logger.info('finished\n' + summary(cfg, runner.work_dir, runner.log_dir))
 
@@ -201,40 +213,6 @@ def _only_test(cfg: Config) -> None:
         cfg[key] = None
     for key in ('val_dataloader', 'val_cfg', 'val_evaluator'):
         cfg[key] = None
-
-
-def _find_resume_point(cfg: Config, args: Namespace) -> dict:
-    """Resolve ``--resume`` to a file and return its meta data; empty for a training from the start.
-
-    A seed drawn by the first start is taken over, so that data come in the same order again.
-    """
-    asked = args.resume or ((cfg.get('load_from') or AUTO) if cfg.get('resume') else None)
-    path = last_good_checkpoint(cfg.work_dir) if asked == AUTO else asked
-    if asked and path is None:
-        print(f'nothing to resume in {cfg.work_dir}: starting anew', flush=True)
-    cfg.resume = path is not None
-    if path is None:
-        if not args.overwrite:
-            refuse_to_overwrite(cfg.work_dir)
-        return {}
-    meta = check_resume(path, cfg, verify=asked != AUTO)
-    cfg.load_from = path
-    randomness = dict(cfg.get('randomness') or {})
-    if randomness.get('seed') is None and meta.get('seed') is not None:
-        cfg.randomness = dict(randomness, seed=meta['seed'])
-    print(f'resuming from {path} (epoch {meta["epoch"]}, iteration {meta["iter"]})', flush=True)
-    return meta
-
-
-def _already_complete(cfg: Config, meta: dict) -> bool:
-    """Whether the checkpoint to resume from is the end of the training; says so."""
-    unit, key = (
-        ('epoch', 'max_epochs') if cfg.train_cfg.get('max_epochs') else ('iter', 'max_iters')
-    )
-    if not meta or meta[unit] < cfg.train_cfg[key]:
-        return False
-    print(f'training is complete: {meta[unit]} of {cfg.train_cfg[key]} {unit}s', flush=True)
-    return True
 
 
 def _set_bad_image_policy(cfg: Config, args: Namespace) -> None:

@@ -6,8 +6,9 @@ import torch
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
-from mmengine.registry import METRICS, MODELS
+from mmengine.registry import DATASETS, METRICS, MODELS
 from torch import nn
+from torch.utils.data import Dataset
 
 from cosub_mm.engine.isolation import own_instances
 from cosub_mm.engine.runner import CosubRunner
@@ -25,6 +26,20 @@ class ToyModel(BaseModel):
     def forward(self, x, mode='loss'):
         y = self.norm(self.layer(x))
         return dict(loss=y.square().mean() + y.mean()) if mode == 'loss' else [y]
+
+
+@DATASETS.register_module(force=True)
+class ToyData(Dataset):
+    """Numbers. Built from a config, so that a checkpoint records data only."""
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return self.images
+
+    def __getitem__(self, index: int) -> dict:
+        return dict(x=torch.full((3,), float(index)))
 
 
 @METRICS.register_module(force=True)
@@ -45,12 +60,11 @@ class ToyMetric(BaseMetric):
 
 def config(work_dir: Path, images: int = 6, **changes) -> Config:
     """A config of a training of ``images`` / 2 steps an epoch."""
-    data = [dict(x=torch.full((3,), float(i))) for i in range(images)]
     cfg = dict(
         model=dict(type='ToyModel'),
         work_dir=str(work_dir),
         train_dataloader=dict(
-            dataset=data,
+            dataset=dict(type='ToyData', images=images),
             batch_size=BATCH,
             num_workers=0,
             drop_last=True,
@@ -64,7 +78,7 @@ def config(work_dir: Path, images: int = 6, **changes) -> Config:
         randomness=dict(seed=0),
     )
     validation = dict(
-        val_dataloader=dict(cfg['train_dataloader'], dataset=data[:2]),
+        val_dataloader=dict(cfg['train_dataloader'], dataset=dict(type='ToyData', images=2)),
         val_cfg=dict(),
         val_evaluator=dict(type='ToyMetric'),
     )

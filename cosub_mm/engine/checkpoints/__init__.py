@@ -23,7 +23,7 @@ from .integrity import DamagedCheckpoint, verify_checksums
 from .last_good import last_good_checkpoint
 from .match import Match, match_weights
 from .recorded import ema_hooks, parse_config, recorded_config
-from .start import check_pretrained, paths_of_kept_heads
+from .start import check_pretrained, paths_of_kept_heads, start_paths
 from .trust import UntrustedCheckpoint, add_trust_argument, register_loaders, trusting
 from .whole import check_resume, check_weights
 
@@ -60,6 +60,7 @@ __all__ = [
     'paths_of_kept_heads',
     'recorded_config',
     'register_loaders',
+    'start_paths',
     'stop_unless',
     'trusting',
     'validated_kind',

@@ -19,7 +19,7 @@ from .files import CheckpointError, load_checkpoint
 from .match import Match, match_weights
 from .parts import Fit, fit_of
 
-__all__ = ['check_pretrained', 'paths_of_kept_heads']
+__all__ = ['check_pretrained', 'paths_of_kept_heads', 'start_paths']
 
 
 def check_pretrained(
@@ -65,6 +65,13 @@ def check_pretrained(
         reports.append(_check(path, model, None, 'model', accept))
         check_start_model(load_checkpoint(path, peek=True), path, cfg, accept)
     return reports
+
+
+def start_paths(cfg: Config, model: nn.Module) -> list[str]:
+    """Every file or address that a training starts from."""
+    model = model.module if is_model_wrapper(model) else model
+    paths = [init_cfg['checkpoint'] for _, _, init_cfg in _pretrained_parts(model)]
+    return [*paths, *filter(None, [cfg.get('load_from')])]
 
 
 def paths_of_kept_heads(cfg: Config, model: nn.Module) -> list[str]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
@@ -37,18 +38,25 @@ class CosubCheckpointHook(CheckpointHook):
     def after_train_epoch(self, runner) -> None:
         """Save, then delete what is outdated."""
         super().after_train_epoch(runner)
-        self.file_backend.delete()
+        self._settle(runner)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Save, then delete what is outdated."""
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
-        self.file_backend.delete()
+        self._settle(runner)
 
     def after_val_epoch(self, runner, metrics: dict) -> None:
         """Save the best, then delete the one that was."""
         super().after_val_epoch(runner, metrics)
         if isinstance(getattr(self, 'file_backend', None), LateDeletions):
-            self.file_backend.delete()
+            self._settle(runner)
+
+    def _settle(self, runner) -> None:
+        """Behind a save: delete what is outdated, and say in a folder of its own what is newest."""
+        self.file_backend.delete()
+        elsewhere = self.out_dir != runner.work_dir and '://' not in self.out_dir
+        if elsewhere and self.last_ckpt and is_main_process():
+            (Path(self.out_dir) / 'last_checkpoint').write_text(self.last_ckpt)
 
     def _own(self, runner, path: str | None) -> str | None:
         """The best checkpoint so far, where it lies in this run's folder (which may have moved)."""
