@@ -96,7 +96,7 @@ class CosubRunner(Runner):
         )
         wrappers = optim_wrapper.values() if hasattr(optim_wrapper, 'values') else [optim_wrapper]
         for wrapper in wrappers:
-            for group in wrapper.optimizer.param_groups:
+            for group in wrapper.param_groups:  # with the base rate that the log shows
                 group['lr'] *= factor
 
     @master_only
