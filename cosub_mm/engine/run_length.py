@@ -17,6 +17,8 @@ __all__ = ['check_evaluated_data', 'check_run_length', 'follow_run_length']
 ACCEPT = 'schedule_of_other_length'
 # Schedules that bring the learning rate down and are meant to end where the run ends.
 _ANNEALING = ('DeiTCosine', 'CosineAnnealing', 'Poly', 'OneCycle', 'CosineRestart')
+# Those of them whose length is one number.
+_FOLLOWING = ('DeiTCosine', 'CosineAnnealing', 'Poly')
 
 
 def check_run_length(runner: Runner) -> None:
@@ -43,26 +45,50 @@ def check_run_length(runner: Runner) -> None:
 
 
 def follow_run_length(cfg: Config) -> list[str]:
-    """Let DeiT's schedule, which spans the whole run, end where ``train_cfg`` ends.
+    """Let the schedule that anneals last end where ``train_cfg`` ends.
 
-    So ``--cfg-options train_cfg.max_epochs=8`` alone makes a short run of a recipe of 800 epochs.
-    Schedules made of parts cannot follow; :func:`check_run_length` stops there.
+    So ``--cfg-options train_cfg.max_epochs=8`` alone makes a short run of a recipe of 800 epochs. A
+    warm-up or a step that does not fit stays as it is, and :func:`check_run_length` stops there.
 
     Args:
-        cfg: changed in place.
+        cfg: changed in place; ``schedule_of_other_length=True`` leaves everything as it is.
 
     Returns:
-        A sentence for each schedule that had another length.
+        A sentence for the schedule that had another length, if one had.
     """
-    epochs = cfg.train_cfg.get('max_epochs')
+    by_iter = not cfg.train_cfg.get('max_epochs')
+    length = cfg.train_cfg.get('max_iters' if by_iter else 'max_epochs')
     schedules = cfg.get('param_scheduler') or []
-    said = []
-    for schedule in [schedules] if isinstance(schedules, dict) else schedules:
-        own = schedule.get('epochs') if 'DeiTCosineLR' in str(schedule.get('type')) else None
-        if epochs and own and own != epochs and not cfg.get(ACCEPT):
-            schedule['epochs'] = epochs
-            said.append(f'DeiTCosineLR follows train_cfg.max_epochs={epochs} instead of its {own}')
-    return said
+    schedules = [schedules] if isinstance(schedules, dict) else schedules
+    if not length or cfg.get(ACCEPT):
+        return []
+    ends = {}
+    for i, schedule in enumerate(schedules):
+        own_unit = schedule.get('by_epoch', True) is not by_iter
+        if own_unit and _name(schedule).startswith(_FOLLOWING) and _configured_end(schedule):
+            ends[i] = _configured_end(schedule)
+    last = max(ends, key=ends.get, default=None)
+    if last is None or ends[last] == length or schedules[last].get('begin', 0) >= length:
+        return []
+    schedule = schedules[last]
+    if 'epochs' in schedule:
+        schedule['epochs'] = length
+    else:
+        schedule['end'] = length
+        if schedule.get('T_max'):
+            schedule['T_max'] = length - schedule.get('begin', 0)
+    key = 'max_iters' if by_iter else 'max_epochs'
+    return [f'{_name(schedule)} follows train_cfg.{key}={length} instead of its own {ends[last]}']
+
+
+def _configured_end(schedule: dict) -> int | None:
+    if schedule.get('T_max'):
+        return schedule.get('begin', 0) + schedule['T_max']
+    return schedule.get('epochs') or schedule.get('end')
+
+
+def _name(schedule: dict) -> str:
+    return str(schedule.get('type')).rpartition('.')[2]
 
 
 def check_evaluated_data(loop: BaseLoop | None, part: str) -> None:

@@ -1,11 +1,15 @@
 """A run, its schedules and its intervals must agree about its length."""
 
+import copy
+from pathlib import Path
+
 import pytest
 from mmengine.config import Config
 
 from cosub_mm.engine.run_length import check_run_length, follow_run_length
 from tests.engine.toy import built, config
 
+ROOT = Path(__file__).parents[2]
 DEIT = dict(type='DeiTCosineLR', warmup_epochs=1)
 BY_ITER = dict(
     train_cfg=dict(type='IterBasedTrainLoop', max_iters=12),
@@ -121,16 +125,66 @@ def test_all_faults_are_named_at_once_and_can_be_meant(tmp_path):
     check_run_length(built(config(tmp_path, schedule_of_other_length=True, **changes)))
 
 
-def test_deits_schedule_follows_the_run():
-    cfg = Config(dict(train_cfg=dict(max_epochs=8), param_scheduler=dict(DEIT, epochs=800)))
+ITER = dict(type='IterBasedTrainLoop', max_iters=60)
+FOLLOW = {
+    'deit': (dict(max_epochs=8), dict(DEIT, epochs=800), dict(DEIT, epochs=8)),
+    'longer': (dict(max_epochs=900), dict(DEIT, epochs=800), dict(DEIT, epochs=900)),
+    'poly': (ITER, dict(POLY, end=20), dict(POLY, end=60)),
+    'cosine behind a warm-up': (
+        dict(max_epochs=50),
+        [
+            dict(type='LinearLR', end=5),
+            dict(type='mmengine.CosineAnnealingLR', T_max=95, begin=5, end=100),
+        ],
+        [
+            dict(type='LinearLR', end=5),
+            dict(type='mmengine.CosineAnnealingLR', T_max=45, begin=5, end=50),
+        ],
+    ),
+}
+FOLLOW_NOT = {
+    'right': (dict(max_epochs=8), dict(DEIT, epochs=8)),
+    'by default': (dict(max_epochs=8), dict(type='CosineAnnealingLR')),
+    'begins behind the run': (ITER, dict(POLY, begin=1500, end=160000)),
+    'another unit': (dict(max_epochs=8), dict(POLY, end=20)),
+    'steps': (dict(max_epochs=8), dict(type='MultiStepLR', milestones=[30])),
+}
+
+
+@pytest.mark.parametrize('name', FOLLOW)
+def test_the_last_annealing_schedule_follows_the_run(name):
+    train_cfg, before, after = copy.deepcopy(FOLLOW[name])
+    cfg = Config(dict(train_cfg=train_cfg, param_scheduler=before))
     (said,) = follow_run_length(cfg)
-    assert cfg.param_scheduler.epochs == 8
-    assert '8' in said and '800' in said
+    assert Config(dict(s=cfg.param_scheduler)).pretty_text == Config(dict(s=after)).pretty_text
+    assert 'follows train_cfg.max_' in said
     assert follow_run_length(cfg) == []
+    meant = copy.deepcopy(FOLLOW[name][1])
+    cfg = dict(train_cfg=train_cfg, param_scheduler=meant, schedule_of_other_length=True)
+    assert follow_run_length(Config(cfg)) == []
 
 
-def test_a_schedule_that_is_meant_to_be_of_another_length_does_not_follow():
-    cfg = dict(train_cfg=dict(max_epochs=8), param_scheduler=dict(DEIT, epochs=800))
-    cfg = Config(dict(cfg, schedule_of_other_length=True))
+@pytest.mark.parametrize('name', FOLLOW_NOT)
+def test_other_schedules_stay(name):
+    train_cfg, schedule = copy.deepcopy(FOLLOW_NOT[name])
+    cfg = Config(dict(train_cfg=train_cfg, param_scheduler=schedule))
+    before = cfg.pretty_text
     assert follow_run_length(cfg) == []
-    assert cfg.param_scheduler.epochs == 800
+    assert cfg.pretty_text == before
+
+
+CONFIGS = sorted(
+    path
+    for folder in ('cosub', 'baselines', 'ablations', 'transfer', 'ade20k', 'demo')
+    for path in (ROOT / 'configs' / folder).glob('*.py')
+)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_our_configs_say_one_length(path):
+    """What the check would say of a built run, said of all configs without building them."""
+    cfg = Config.fromfile(path, import_custom_modules=False)
+    assert follow_run_length(cfg) == []
+    length = cfg.train_cfg.get('max_epochs') or cfg.train_cfg.max_iters
+    assert cfg.train_cfg.get('val_interval', 1) <= length
+    assert cfg.default_hooks.checkpoint.get('interval', 1) <= length
