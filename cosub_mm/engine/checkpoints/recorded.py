@@ -96,8 +96,10 @@ def _value(node: ast.expr) -> object:
             return ast.literal_eval(node)
         case ast.UnaryOp(op=ast.USub(), operand=ast.Name(id='inf' | 'nan')):
             return -_NUMBERS[node.operand.id]
-        case ast.Call(func=ast.Name(id='dict'), args=[]):
-            return _items((word.arg, word.value) for word in node.keywords)
+        case ast.Call(func=ast.Name(id='dict'), args=[] | [ast.Dict()]):
+            # mmengine writes dict({...}) where a key is no name.
+            first = _value(node.args[0]) if node.args else {}
+            return first | _items((word.arg, word.value) for word in node.keywords)
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if (
             name in _CONTAINERS and len(arguments) < 2
         ):
