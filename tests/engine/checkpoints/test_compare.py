@@ -140,8 +140,10 @@ def test_weights_to_start_from(changes, stops):
 def test_recorded_configs_are_read_as_data(tmp_path):
     cfg = Config.fromfile('configs/cosub/vit-s_in1k.py')
     assert parse_config(cfg.pretty_text) == cfg.to_dict()
-    text = 'a = dict(b=-1, c=float("inf"), d={1, 2}, e=torch.optim.SGD, f={1: (1,), **dict({'h': []})})'
-    values = dict(b=-1, c=float('inf'), d={1, 2}, e='torch.optim.SGD', f={1: (1,), 'h': []})
+    text = (
+        'a = dict(b=-1, c=float("inf"), d={1, 2}, e=torch.optim.SGD, f={1: (1,), **dict({2: 3})})'
+    )
+    values = dict(b=-1, c=float('inf'), d={1, 2}, e='torch.optim.SGD', f={1: (1,), 2: 3})
     text, values['i'] = text.replace('b=-1', 'b=-1, i=range(4)'), range(4)
     assert parse_config(text) == {'a': values}
     mark = tmp_path / 'mark'
