@@ -36,5 +36,6 @@ fi
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 # One thread a process, as torchrun itself sets it, without its warning.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-exec "$PYTHON" -m torch.distributed.run --nnodes="$NNODES" --nproc-per-node="$GPUS" \
+# torchrun, ending with 75 where a signal has stopped a training that can be resumed.
+exec "$PYTHON" -m cosub_mm.engine.torchrun --nnodes="$NNODES" --nproc-per-node="$GPUS" \
     "${RENDEZVOUS[@]}" "$TOOLS/$SCRIPT" "${POSITIONAL[@]}" --launcher pytorch "$@"

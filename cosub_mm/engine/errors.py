@@ -9,9 +9,15 @@ from contextlib import contextmanager
 
 from .distributed import close_process_group, global_rank
 
-__all__ = ['UserError', 'explain', 'run_tool', 'user_errors']
+__all__ = ['RESUME_EXIT_CODE', 'Interrupted', 'UserError', 'explain', 'run_tool', 'user_errors']
 
 DEBUG_VARIABLE = 'COSUB_DEBUG'
+# EX_TEMPFAIL of sysexits.h: a temporary failure, try again.
+RESUME_EXIT_CODE = 75
+
+
+class Interrupted(Exception):
+    """A signal has stopped the training; its state is saved."""
 
 
 class UserError(Exception):
@@ -72,7 +78,8 @@ def run_tool(main: Callable[[list[str] | None], object], argv: list[str] | None 
     """Run a command-line tool and return its exit code.
 
     User errors are printed as ``error: ...`` (by the first process of several, if it has them too)
-    and give 2, an interruption gives 130. Anything else is a fault of ours and keeps its traceback.
+    and give 2, an interruption gives 130, a training that a signal has stopped and that can be
+    resumed gives 75. Anything else is a fault of ours and keeps its traceback.
     ``COSUB_DEBUG=1`` prints the traceback of user errors as well.
 
     Args:
@@ -84,6 +91,11 @@ def run_tool(main: Callable[[list[str] | None], object], argv: list[str] | None 
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
+    except Interrupted as stop:
+        if global_rank() == 0:
+            print(stop, file=sys.stderr)
+        close_process_group()
+        return RESUME_EXIT_CODE
     except Exception as error:
         if not _ours(error):
             raise

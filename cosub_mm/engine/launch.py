@@ -33,6 +33,7 @@ from .distributed import open_process_group
 from .errors import user_errors
 from .execution import check_execution
 from .hooks import EfficientDropPathHook
+from .interruption import StopHook, StopSignals
 from .isolation import own_instances
 from .labels import compare_tested_classes, compare_trained_classes
 from .outputs import check_out, request_predictions, write_metrics
@@ -157,7 +158,9 @@ def _run_training(cfg: Config, args: Namespace) -> None:
     if args.overwrite and is_main_process():
         for file in clear_checkpoints(cfg):
             runner.logger.warning(f'deleted {file} (--overwrite)')
-    runner.train()
+    with StopSignals() as signals:
+        runner.register_hook(StopHook(signals))
+        runner.train()
     runner.logger.info('finished\n' + summary(cfg, runner.work_dir, runner.log_dir))
 
 

@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from mmengine.runner import runner as mmengine_runner
 from torch import nn
 
@@ -65,6 +65,15 @@ class CosubRunner(Runner):
             )
             model_wrapper_cfg.setdefault('type', 'MMDistributedDataParallel')
         return super().wrap_model(model_wrapper_cfg, model)
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the loop; one by epochs can go on in the middle of an epoch."""
+        if isinstance(loop, dict):
+            by_epoch = 'type' not in loop and loop.get('by_epoch')
+            if by_epoch or loop.get('type') == 'EpochBasedTrainLoop':
+                loop = {key: value for key, value in loop.items() if key != 'by_epoch'}
+                loop['type'] = 'mmengine.CosubEpochTrainLoop'
+        return super().build_train_loop(loop)
 
     def register_hook(self, hook: Hook | dict, priority: str | int | None = None) -> None:
         """Register a hook; ours in place of mmengine's CheckpointHook, whoever asks for that."""

@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -65,6 +68,29 @@ def test_two_processes_train_and_agree(segmentation, tmp_path):
     assert json.loads(Path(out).read_text())['mIoU'] > 30
 
 
+def test_a_stopped_launcher_says_that_the_training_can_be_resumed(segmentation, tmp_path):
+    """SIGTERM to torchrun alone: both processes save behind one step, and the code is 75."""
+    command = [str(ROOT / 'tools' / 'dist_train.sh'), str(segmentation), '2', '--work-dir']
+    options = ['--cfg-options', 'train_cfg.max_iters=100000', 'param_scheduler=[]']
+    env = dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1')
+    command += [str(tmp_path / 'run'), *options, 'train_cfg.val_interval=100000']
+    with subprocess.Popen(command, env=env, cwd=ROOT, stderr=subprocess.PIPE, text=True) as run:
+        try:
+            end = time.monotonic() + 200
+            while not any('Iter(train)' in log.read_text() for log in tmp_path.rglob('*.log')):
+                assert run.poll() is None and time.monotonic() < end
+                time.sleep(0.2)
+            run.send_signal(signal.SIGTERM)
+            _, error = run.communicate(timeout=100)
+        finally:
+            run.kill()
+    assert run.returncode == 75, error[-3000:]
+    told = re.search(r'stopped by SIGTERM behind iteration (\d+); saved to (\S+)', error)
+    saved = CheckpointLoader.load_checkpoint(told[2].rstrip('.'), 'cpu')
+    assert saved['meta']['iter'] == int(told[1])
+    assert not list((tmp_path / 'run').glob('.*'))  # neither a lock nor half a file
+
+
 @pytest.mark.parametrize('name', ['dist_train.sh', 'dist_test.sh'])
 def test_usage_when_arguments_are_missing(name):
     run = script(name, 'config.py')
@@ -88,5 +114,19 @@ def test_slurm_scripts_call_srun(tmp_path, name, args, tool):
     command = [str(ROOT / 'tools' / name), *args]
     printed = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
     assert '--partition=part --job-name=job --gres=gpu:8 --ntasks=16' in printed
-    assert '--kill-on-bad-exit=1 -t 9:00' in printed
+    assert '--kill-on-bad-exit=1 -t 9:00' in printed and '--signal=USR1@120' in printed
     assert tool in printed and printed.strip().endswith('--launcher slurm')
+
+
+@pytest.mark.parametrize('code, job, queued', [(75, '7', True), (75, None, False), (2, '7', False)])
+def test_slurm_queues_a_stopped_batch_job_again(tmp_path, code, job, queued):
+    for name, text in (('srun', f'echo "$@"; exit {code}'), ('scontrol', 'echo scontrol "$@"')):
+        (tmp_path / name).write_text(f'#!/bin/sh\n{text}\n')
+        (tmp_path / name).chmod(0o755)
+    env = dict(os.environ, PATH=f'{tmp_path}:{os.environ["PATH"]}')
+    env |= dict(SLURM_JOB_ID=job, SLURM_RESTART_COUNT='1') if job else {}
+    command = [str(ROOT / 'tools' / 'slurm_train.sh'), 'part', 'job', 'c.py', 'wd']
+    run = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert run.returncode == code
+    assert ('scontrol requeue 7' in run.stdout) == queued
+    assert ('--resume' in run.stdout) == bool(job)  # the job's second start goes on

@@ -6,7 +6,11 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
+from ..loops import STEPS_DONE
+
 __all__ = ['CosubCheckpointHook']
+
+STOPPED_CHECKPOINT = 'stopped_ckpt'
 
 
 @HOOKS.register_module()
@@ -27,6 +31,9 @@ class CosubCheckpointHook(CheckpointHook):
         """Find the folder, and of the best checkpoint so far whether it is this run's."""
         super().before_train(runner)
         self.file_backend = LateDeletions(self.file_backend)
+        # Of a run that was stopped in the middle of an epoch; goes with the next regular one.
+        path = runner.message_hub.runtime_info.get(STOPPED_CHECKPOINT)
+        self.stopped_ckpt = path and self._own(runner, path)
         if self.save_best is None:
             return
         if len(self.key_indicators) == 1:
@@ -51,8 +58,44 @@ class CosubCheckpointHook(CheckpointHook):
         if isinstance(getattr(self, 'file_backend', None), LateDeletions):
             self._settle(runner)
 
+    def save_now(self, runner) -> str:
+        """Save behind a training step, for a run that has to stop; returns the path.
+
+        In the middle of an epoch the file is named by its iteration, and says how many steps of
+        the epoch are done.
+        """
+        step = runner.iter + 1
+        if not self.by_epoch:
+            if self.last_ckpt is None or not self.last_ckpt.endswith(f'_{step}.pth'):
+                self._save_checkpoint(runner)
+            self._settle(runner)
+            return self.last_ckpt
+        name = f'iter_{step}.pth'
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        done = step - runner.epoch * len(runner.train_dataloader)
+        runner.message_hub.update_info(STEPS_DONE, done)
+        runner.message_hub.update_info(STOPPED_CHECKPOINT, self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            meta=dict(epoch=runner.epoch, iter=step),
+            by_epoch=False,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            (Path(runner.work_dir) / 'last_checkpoint').write_text(self.last_ckpt)
+        self._settle(runner)
+        return self.last_ckpt
+
     def _settle(self, runner) -> None:
         """Behind a save: delete what is outdated, and say in a folder of its own what is newest."""
+        stopped = self.stopped_ckpt
+        if stopped and self.last_ckpt not in (None, stopped):
+            self.stopped_ckpt = None
+            if is_main_process() and self.file_backend.isfile(stopped):
+                self.file_backend.remove(stopped)
         self.file_backend.delete()
         elsewhere = self.out_dir != runner.work_dir and '://' not in self.out_dir
         if elsewhere and self.last_ckpt and is_main_process():

@@ -9,6 +9,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, HOOKS
 from mmengine.runner import IterBasedTrainLoop
 
+from ..loops import STEPS_DONE
+
 __all__ = ['EpochSeedHook', 'seed_worker']
 
 
@@ -36,7 +38,9 @@ class EpochSeedHook(Hook):
         """Seed this process for the epoch that starts."""
         by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
         position = runner.iter if by_iter else runner.epoch
-        _seed_all(runner.seed, position, get_rank())
+        # The rest of an epoch must not repeat the draws of its start.
+        done = runner.message_hub.runtime_info.get(STEPS_DONE, 0)
+        _seed_all(runner.seed, position, get_rank(), *([done] if done else []))
 
 
 @FUNCTIONS.register_module()
