@@ -48,6 +48,8 @@ HARMLESS = {
     'worker_init_fn',
 }
 HARMLESS_PATHS = ('model.test_cfg', 'randomness.deterministic', 'auto_scale_lr.base_batch_size')
+# Classes that compute the same, by name; the first starts from other weights or is slower.
+SAME_CLASSES = ({'Lamb', 'CosubLamb'}, {'XCiT', 'CosubXCiT'})
 # Hooks that look on; any other hook may change what is learned.
 ONLOOKERS = ('Draw', 'Visualization', 'Profiler', 'Logger', 'Memory', 'Seed', 'FiniteLoss')
 ABSENT = '(not set)'
@@ -189,6 +191,10 @@ def _harmless(change: Change) -> bool:
     dotted = '.'.join(map(str, change.path))
     if dotted.startswith(HARMLESS_PATHS):
         return True
+    if change.path[-1] == 'type':
+        names = {str(value).rpartition('.')[2] for value in (change.old, change.new)}
+        if any(names <= same for same in SAME_CLASSES):
+            return True
     # A seed that nobody asked for is taken over from the checkpoint.
     return change.path == ('randomness', 'seed') and change.new in (None, ABSENT)
 

@@ -31,6 +31,7 @@ class CosubRunner(Runner):
     - A checkpoint is written under another name and renamed when it is whole: a full disk or a
       killed job never leaves half a file under the name of a checkpoint.
     - ``auto_scale_lr`` counts gradient accumulation, and knows ``rule='sqrt'`` beside 'linear'.
+    - Parameters of equal settings share a group of the optimizer, so that it updates many at once.
     - ``activation_checkpointing`` leaves every gradient as it is, and ``compile`` compiles the
       backbone instead of the whole step: see :mod:`.execution`.
     """
@@ -74,6 +75,13 @@ class CosubRunner(Runner):
                 loop = {key: value for key, value in loop.items() if key != 'by_epoch'}
                 loop['type'] = 'mmengine.CosubEpochTrainLoop'
         return super().build_train_loop(loop)
+
+    def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
+        """Build optimizer and wrapper, parameters of equal settings in one group by default."""
+        if isinstance(optim_wrapper, dict) and isinstance(optim_wrapper.get('optimizer'), dict):
+            optim_wrapper = optim_wrapper.copy()
+            optim_wrapper.setdefault('constructor', 'mmengine.CosubMergedGroups')
+        return super().build_optim_wrapper(optim_wrapper)
 
     def register_hook(self, hook: Hook | dict, priority: str | int | None = None) -> None:
         """Register a hook; ours in place of mmengine's CheckpointHook, whoever asks for that."""

@@ -1,7 +1,7 @@
 # DeiT III on ImageNet-1k, 800 epochs: LAMB, 5 epochs of warm-up, cosine.
 optim_wrapper = dict(
     # The BCE mean over 1000 classes makes small gradients: eps 1e-8 as in DeiT, not LAMB's 1e-6.
-    optimizer=dict(type='Lamb', lr=3e-3, weight_decay=0.05, eps=1e-8),
+    optimizer=dict(type='CosubLamb', lr=3e-3, weight_decay=0.05, eps=1e-8),
     # No weight decay on vectors (norms, biases, LayerScale), embeddings and Swin's tables.
     paramwise_cfg=dict(
         norm_decay_mult=0.0,

@@ -1,7 +1,7 @@
 # Procedure A1 of Wightman et al. for convnets on ImageNet-1k, 600 epochs.
 optim_wrapper = dict(
     # eps: timm's LAMB, which the authors trained with; DeiT III has 1e-8
-    optimizer=dict(type='Lamb', lr=5e-3, weight_decay=0.01, eps=1e-6),
+    optimizer=dict(type='CosubLamb', lr=5e-3, weight_decay=0.01, eps=1e-6),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
 param_scheduler = [

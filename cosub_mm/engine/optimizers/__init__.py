@@ -1,3 +1,9 @@
+from .lamb import CosubLamb
 from .layer_decay import LayerDecayOptimWrapperConstructor
+from .param_groups import MergedGroupsOptimWrapperConstructor
 
-__all__ = ['LayerDecayOptimWrapperConstructor']
+__all__ = [
+    'CosubLamb',
+    'LayerDecayOptimWrapperConstructor',
+    'MergedGroupsOptimWrapperConstructor',
+]

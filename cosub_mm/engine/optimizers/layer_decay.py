@@ -3,11 +3,12 @@
 from collections import defaultdict
 
 from mmengine.logging import MMLogger
-from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
 from .layer_groups import layer_depths
+from .param_groups import merge_groups, resume_single_groups
 
 __all__ = ['LayerDecayOptimWrapperConstructor']
 
@@ -59,11 +60,18 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         names = {id(param): name for name, param in module.named_parameters()}
         for group in single:
             self._scale(group, names[id(group['params'][0])], depths, head)
-        merged = _merge(single)
+        single.sort(key=lambda group: group['layer'])
+        merged = merge_groups(single)
         MMLogger.get_current_instance().info(_table(merged, head))
         for group in merged:
             del group['names']  # the optimizer would store them in every checkpoint
         params.extend(merged)
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the optimizer and its wrapper."""
+        wrapper = super().__call__(model)
+        resume_single_groups(wrapper.optimizer, model)
+        return wrapper
 
     def _scale(self, group: dict, name: str, depths: dict[str, int], head: int) -> None:
         depth = depths.get(name, head)
@@ -83,18 +91,6 @@ def _model_depths(model: nn.Module) -> tuple[dict[str, int], int]:
         return layer_depths(model)
     depths, head = layer_depths(backbone)
     return {f'backbone.{name}': depth for name, depth in depths.items()}, head
-
-
-def _merge(single: list[dict]) -> list[dict]:
-    """Join groups of equal settings, deepest last: fewer groups, faster steps."""
-    merged: dict[tuple, dict] = {}
-    for group in sorted(single, key=lambda group: group['layer']):
-        rest = {k: v for k, v in group.items() if k not in ('params', 'names')}
-        key = tuple(sorted((k, repr(v)) for k, v in rest.items()))
-        target = merged.setdefault(key, {'params': [], 'names': [], **rest})
-        target['params'] += group['params']
-        target['names'] += group['names']
-    return list(merged.values())
 
 
 def _table(groups: list[dict], head: int) -> str:
