@@ -192,7 +192,7 @@ def _harmless(change: Change) -> bool:
     if dotted.startswith(HARMLESS_PATHS):
         return True
     if change.path[-1] == 'type':
-        names = {str(value).rpartition('.')[2] for value in (change.old, change.new)}
+        names = {str(value).removeprefix('mmpretrain.') for value in (change.old, change.new)}
         if any(names <= same for same in SAME_CLASSES):
             return True
     # A seed that nobody asked for is taken over from the checkpoint.

@@ -148,3 +148,23 @@ def test_restoring_leaves_the_rest_alone():
     assert cfg.optim_wrapper.optimizer.lr == 1e-3
     assert cfg.train_dataloader.num_workers == 9
     assert cfg.work_dir == 'elsewhere'
+
+
+@pytest.mark.parametrize(
+    ('path', 'old', 'new', 'told'),
+    [
+        ('optim_wrapper.optimizer.type', 'Lamb', 'CosubLamb', False),
+        ('optim_wrapper.optimizer.type', 'mmpretrain.Lamb', 'CosubLamb', False),
+        ('model.backbone.type', 'XCiT', 'mmpretrain.CosubXCiT', False),
+        ('optim_wrapper.optimizer.type', 'AdamW', 'CosubLamb', True),
+        ('optim_wrapper.optimizer.type', 'bitsandbytes.Lamb', 'CosubLamb', True),
+        ('model.backbone.type', 'XCiT', 'CosubViT', True),
+    ],
+)
+def test_classes_that_compute_the_same_are_no_change(path, old, new, told):
+    def nested(value):
+        for name in reversed(path.split('.')):
+            value = {name: value}
+        return value
+
+    assert bool(changes_between(nested(old), nested(new))) == told
