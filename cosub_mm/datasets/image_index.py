@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ['INDEX', 'RELEASES', 'ClassSource', 'Sample', 'find_classes', 'read_index', 'scan']
+from cosub_mm.safe_files import MAX_IMAGE, UnsafeFileError, name_problem, read_text
+
+__all__ = [
+    'INDEX',
+    'RELEASES',
+    'ClassSource',
+    'Sample',
+    'find_classes',
+    'read_index',
+    'scan',
+    'scan_all',
+]
 
 INDEX = 'cosub_index'
 SUFFIXES = ('.jpeg', '.jpg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
@@ -83,30 +94,73 @@ def scan(source: ClassSource) -> list[Sample]:
 
     Raises:
         ValueError: a shard that is cut short or no tar file.
+        UnsafeFileError: an image that is no plain file, or has a name that is no plain text.
     """
-    samples = _scan_shard(source.path) if source.is_shard else _scan_folder(source.path)
-    return sorted(samples)
+    samples, unsafe = scan_all(source)
+    for sample, problem in unsafe:
+        raise UnsafeFileError(f"'{source.path}': {sample.name!a} is {problem}. Remove it.")
+    return samples
+
+
+def scan_all(source: ClassSource) -> tuple[list[Sample], list[tuple[Sample, str]]]:
+    """As :func:`scan`, with what is not safe to read apart, and why.
+
+    Raises:
+        ValueError: a shard that is cut short or no tar file.
+    """
+    found = _scan_shard(source.path) if source.is_shard else _scan_folder(source.path)
+    samples, unsafe = [], []
+    for sample, problem in sorted(found):
+        problem = name_problem(sample.name) or problem
+        if sample.size > MAX_IMAGE:
+            problem = problem or f'larger than {MAX_IMAGE:,} bytes'
+        if problem:
+            unsafe.append((sample, problem))
+        else:
+            samples.append(sample)
+    return samples, unsafe
 
 
 def read_index(source: ClassSource, index: Path) -> list[Sample] | None:
-    """Images of a class as the preparation listed them; None if it is missing or outdated."""
+    """Images of a class as the preparation listed them; None if it is missing or outdated.
+
+    Raises:
+        UnsafeFileError: it lists what the preparation would not: names that leave the class, or
+            positions outside its shard.
+    """
     file = index / f'{source.name}.tsv'
     if not file.is_file():
         return None
-    stamp, *lines = file.read_text(encoding='utf-8').splitlines()
+    stamp, *lines = read_text(file).splitlines() or ['']
     if stamp != source.stamp:
         return None
-    rows = (line.split('\t') for line in lines)
-    return [Sample(name, int(offset), int(size)) for name, offset, size in rows]
+    end = source.path.stat().st_size if source.is_shard else 0
+    return [_checked(line, file, end) for line in lines]
 
 
-def _scan_folder(folder: Path) -> Iterator[Sample]:
+def _checked(line: str, file: Path, end: int) -> Sample:
+    """A line of an index; ``end`` is the size of the shard, 0 for a folder."""
+    name, *place = line.split('\t')
+    right = not name_problem(name) and len(place) == 2
+    right = right and all(number.removeprefix('-').isdecimal() for number in place)
+    if right:
+        sample = Sample(name, *map(int, place))
+        inside = sample.offset >= 0 and sample.size >= 0 and sample.offset + sample.size <= end
+        if inside if end else sample[1:] == (-1, 0):
+            return sample
+    raise UnsafeFileError(
+        f'{file}: {line[:100]!r} is no line of an index that was made here. Delete '
+        f'{file.parent} and run tools/dataset_converters/prepare_imagenet21k.py.'
+    )
+
+
+def _scan_folder(folder: Path) -> Iterator[tuple[Sample, str]]:
     for entry in os.scandir(folder):
         if entry.name.lower().endswith(SUFFIXES):
-            yield Sample(entry.name)
+            yield Sample(entry.name), '' if entry.is_file() else 'no regular file'
 
 
-def _scan_shard(path: Path) -> Iterator[Sample]:
+def _scan_shard(path: Path) -> Iterator[tuple[Sample, str]]:
     again = 'Copy or download it again.'
     end = 0
     try:
@@ -114,8 +168,9 @@ def _scan_shard(path: Path) -> Iterator[Sample]:
         with tarfile.open(path, 'r:') as shard:
             for member in shard:
                 end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
-                if member.isfile() and member.name.lower().endswith(SUFFIXES):
-                    yield Sample(member.name, member.offset_data, member.size)
+                if member.name.lower().endswith(SUFFIXES) and not member.isdir():
+                    problem = '' if member.isfile() else 'a link or device'
+                    yield Sample(member.name, member.offset_data, member.size), problem
     except tarfile.TarError as error:
         raise ValueError(
             f"The shard '{path}' is cut short or no plain tar file ({error}). {again}"

@@ -10,6 +10,8 @@ from mmengine.logging import MMLogger
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 
+from cosub_mm.safe_files import name_problem, path_below, read_text
+
 from .image_index import INDEX, RELEASES, ClassSource, Sample, find_classes, read_index, scan
 from .tar_backend import shard_path
 
@@ -120,9 +122,9 @@ class CosubImageNet21k(BaseDataset):
         return scan(source) if prepared is None else prepared
 
     def _read_list(self) -> tuple[list[str], list[str]]:
-        if not Path(self.ann_file).is_file():
+        if not Path(self.ann_file).exists():
             raise FileNotFoundError(f"There is no list '{self.ann_file}'.")
-        lines = Path(self.ann_file).read_text(encoding='utf-8').split('\n')
+        lines = read_text(self.ann_file).split('\n')
         lines = [line.rstrip('\r') for line in lines if line.strip()]
         if not lines:
             raise ValueError(f"The list '{self.ann_file}' is empty.")
@@ -146,6 +148,9 @@ class CosubImageNet21k(BaseDataset):
                 f'Line {wrong + 1} of {self.ann_file} is {lines[wrong]!r}; expected are '
                 f'CLASS/IMAGE or PATH LABEL, the same in all lines.'
             )
+        for name in names:
+            if name_problem(name):
+                path_below(self.data_root, name, self.ann_file)  # says which and why
         self._labels = np.array(labels, dtype=np.int32)
         return classes, names
 

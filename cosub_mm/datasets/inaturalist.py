@@ -1,12 +1,13 @@
 """iNaturalist 2018 and 2019, from their official JSON and folders."""
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
+
+from cosub_mm.safe_files import path_below, read_json
 
 from .listing import check_classes_present, check_count, check_files_present, one_of
 
@@ -31,8 +32,9 @@ class INaturalistYear(BaseDataset):
         **kwargs: pipeline and other arguments of mmpretrain's ``BaseDataset``.
 
     Raises:
-        ValueError: an unknown split, a JSON of another data set or of inconsistent content, other
-            numbers than the official ones, a class without image.
+        ValueError: an unknown split, a JSON of another data set or of inconsistent content, with
+            names that leave ``data_root``, other numbers than the official ones, a class without
+            image.
         FileNotFoundError: no JSON, or images that it lists and the folder lacks.
     """
 
@@ -59,7 +61,7 @@ class INaturalistYear(BaseDataset):
         labels = self._labels_of_images(content, label_of)
         data_list = [
             dict(
-                img_path=os.path.join(self.data_root, image['file_name']),
+                img_path=path_below(self.data_root, image['file_name'], self.ann_file),
                 gt_label=labels[image['id']],
             )
             for image in content['images']
@@ -74,15 +76,16 @@ class INaturalistYear(BaseDataset):
 
     def _read_json(self) -> dict:
         path = Path(self.ann_file)
-        if not path.is_file():
+        if not path.exists():
             raise FileNotFoundError(
                 f'{self._name}: there is no {path}. Unpack {path.name} of the official archives '
                 f'there (docs/prepare_data.md).'
             )
         try:
-            content = json.loads(path.read_text())
+            content = read_json(path)
         except json.JSONDecodeError as error:
             raise ValueError(f'{path} is no whole JSON file ({error}). Unpack it again.') from error
+        content = content if isinstance(content, dict) else {}
         missing = {'images', 'annotations', 'categories'} - set(content)
         if missing:
             raise ValueError(

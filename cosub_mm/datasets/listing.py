@@ -3,7 +3,8 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+
+from cosub_mm.safe_files import regular_names
 
 __all__ = ['check_classes_present', 'check_count', 'check_files_present']
 
@@ -27,7 +28,8 @@ def check_count(name: str, found: int, expected: int, what: str = 'images') -> N
 def check_files_present(name: str, paths: Iterable[str]) -> None:
     """Raise a FileNotFoundError that counts and names the listed files that do not exist.
 
-    Folders are listed instead of asking for each of half a million files.
+    Folders are listed instead of asking for each of half a million files. A pipe or a device, which
+    would hold a training for ever, counts as missing.
     """
     folders = defaultdict(list)
     for path in paths:
@@ -35,7 +37,7 @@ def check_files_present(name: str, paths: Iterable[str]) -> None:
         folders[folder].append(file)
     missing = []
     for folder, files in folders.items():
-        present = set(os.listdir(folder)) if Path(folder).is_dir() else set()
+        present = regular_names(folder)
         missing += [os.path.join(folder, file) for file in files if file not in present]
     if missing:
         total = sum(map(len, folders.values()))

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from .image_index import INDEX, RELEASES, ClassSource, Sample, find_classes, read_index, scan
+from cosub_mm.safe_files import read_text
+
+from .image_index import INDEX, RELEASES, ClassSource, Sample, find_classes, read_index, scan_all
 
 __all__ = ['Prepared', 'prepare', 'prepare_class', 'report']
 
@@ -28,10 +30,12 @@ class Prepared(NamedTuple):
 def prepare_class(source: ClassSource, index: Path) -> Prepared:
     """Decode all images of a class and write its part of the index, whole or not at all."""
     try:
-        samples = scan(source)
+        samples, unsafe = scan_all(source)
     except (OSError, ValueError) as error:
         return Prepared(source.name, 0, [], str(error))
-    kept, left_out = [], []
+    # Such a name would forge a line, or could not be written.
+    left_out = [(ascii(sample.name), problem) for sample, problem in unsafe]
+    kept = []
     with open(source.path, 'rb') if source.is_shard else _Nothing() as shard:
         for sample in samples:
             problem = _problem(source, sample, shard)
@@ -111,7 +115,7 @@ def _problem(source: ClassSource, sample: Sample, shard) -> str:
 
 
 def _read_left_out(index: Path, source: ClassSource) -> list[tuple[str, str]]:
-    text = (index / f'{source.name}.{LEFT_OUT}').read_text(encoding='utf-8')
+    text = read_text(index / f'{source.name}.{LEFT_OUT}')
     return [tuple(line.split('\t')) for line in text.splitlines()]
 
 

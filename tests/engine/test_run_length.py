@@ -33,6 +33,17 @@ RIGHT = {
     ),
     'warm-up alone': dict(param_scheduler=dict(type='LinearLR', end=2)),
     'steps': dict(param_scheduler=dict(type='MultiStepLR', milestones=[2, 3])),
+    'two cosines': dict(
+        param_scheduler=[
+            dict(type='CosineAnnealingLR', T_max=2, end=2),
+            dict(type='CosineAnnealingLR', T_max=2, begin=2, end=4),
+        ]
+    ),
+    'restarts': dict(
+        param_scheduler=dict(
+            type='CosineRestartLR', periods=[1, 3], restart_weights=[1, 1], eta_min=0
+        )
+    ),
     'upernet': dict(
         BY_ITER,
         param_scheduler=[

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -18,10 +19,13 @@ import numpy as np
 from mmengine.utils import ProgressBar
 from PIL import Image
 
+from cosub_mm.safe_files import UnsafeFileError, read_member
+
 ROOT = 'ADEChallengeData2016'
 SPLITS = {'training': 20210, 'validation': 2000}
 NUM_CLASSES = 150
 MEMBER = re.compile(rf'{ROOT}/(images|annotations)/(\w+)/(\w+)\.(jpg|png)')
+MAX_EXTRA = 2**20  # bytes of a list of classes or scenes
 EXTRAS = ('objectInfo150.txt', 'sceneCategories.txt')
 
 
@@ -80,12 +84,12 @@ def problem_of(image_bytes: bytes, mask_bytes: bytes) -> str | None:
     try:
         image = Image.open(BytesIO(image_bytes))
         image.load()
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return f'the image cannot be read ({error})'
     try:
         mask = Image.open(BytesIO(mask_bytes))
         mask.load()
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return f'the mask cannot be read ({error})'
     if mask.mode not in ('L', 'P'):
         return f'the mask has mode {mask.mode}, not one channel of 8 bits'
@@ -117,8 +121,10 @@ def _unpack_pair(archive: zipfile.ZipFile, pair: Pair, out: Path) -> str | None:
     if all(_is_in_place(info, out) for info in members):
         return None
     try:
-        contents = [archive.read(info) for info in members]
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        contents = [read_member(archive, info) for info in members]
+    except UnsafeFileError as error:
+        return f'it is not unpacked: {error}'
+    except (zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
         return f'the archive is damaged there ({error})'
     problem = problem_of(*contents)
     if problem is None:
@@ -166,7 +172,10 @@ def main() -> None:
         check_counts(pairs, dict(zip(SPLITS, args.expect)))
         problems = unpack(archive, pairs, args.out)
         for info in extras(archive):
-            write_atomically(args.out / info.filename, archive.read(info))
+            try:
+                write_atomically(args.out / info.filename, read_member(archive, info, MAX_EXTRA))
+            except UnsafeFileError as error:
+                problems.append(f'it is not unpacked: {error}')
     if problems:
         sys.exit(
             '\n'.join([f'error: {len(problems)} of {len(pairs)} pairs are broken:', *problems])
