@@ -36,6 +36,7 @@ from .hooks import EfficientDropPathHook
 from .interruption import StopHook, StopSignals
 from .isolation import own_instances
 from .labels import compare_tested_classes, compare_trained_classes
+from .missed_validation import MissedValidationHook
 from .outputs import check_out, request_predictions, write_metrics
 from .resume_point import already_complete, find_resume_point
 from .run_length import check_evaluated_data, check_run_length, follow_run_length
@@ -160,6 +161,7 @@ def _run_training(cfg: Config, args: Namespace) -> None:
             runner.logger.warning(f'deleted {file} (--overwrite)')
     with StopSignals() as signals:
         runner.register_hook(StopHook(signals))
+        runner.register_hook(MissedValidationHook())
         runner.train()
     runner.logger.info('finished\n' + summary(cfg, runner.work_dir, runner.log_dir))
 

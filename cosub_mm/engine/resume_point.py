@@ -6,6 +6,7 @@ from mmengine.config import Config
 
 from .checkpoints import check_resume
 from .cli import AUTO
+from .missed_validation import missed_last_validation
 from .work_dir import checkpoint_folders, newest_checkpoint, refuse_to_overwrite
 
 __all__ = ['already_complete', 'find_resume_point']
@@ -38,11 +39,13 @@ def find_resume_point(cfg: Config, args: Namespace) -> dict:
 
 
 def already_complete(cfg: Config, meta: dict) -> bool:
-    """Whether the checkpoint to resume from is the end of the training; says so."""
+    """Whether the checkpoint to resume from is the end of the training, validated; says so."""
     unit, key = (
         ('epoch', 'max_epochs') if cfg.train_cfg.get('max_epochs') else ('iter', 'max_iters')
     )
     if not meta or meta[unit] < cfg.train_cfg[key]:
+        return False
+    if missed_last_validation(cfg, meta):
         return False
     print(f'training is complete: {meta[unit]} of {cfg.train_cfg[key]} {unit}s', flush=True)
     return True

@@ -134,7 +134,8 @@ def clear_checkpoints(cfg: Config) -> list[str]:
             deleted.append(os.path.join(folder, name))
             backend.remove(deleted[-1])
         if '://' not in folder:
-            (Path(folder) / 'last_checkpoint').unlink(missing_ok=True)
+            for name in ('last_checkpoint', 'last_validation'):
+                (Path(folder) / name).unlink(missing_ok=True)
     return deleted
 
 
