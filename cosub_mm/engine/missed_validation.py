@@ -1,6 +1,7 @@
 """A validation that a run was killed in front of, behind the checkpoint before it."""
 
 from bisect import bisect
+from contextlib import suppress
 from pathlib import Path
 
 from mmengine.config import Config
@@ -36,7 +37,8 @@ class MissedValidationHook(Hook):
     @master_only
     def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
         """Note the iteration."""
-        (Path(runner.work_dir) / NAME).write_text(str(runner.iter))
+        with suppress(OSError):  # a full disk: it will be validated once more
+            (Path(runner.work_dir) / NAME).write_text(str(runner.iter))
 
 
 def missed_last_validation(cfg: Config, meta: dict) -> bool:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import torch
-from mmengine.dist import get_world_size, is_main_process, master_only
+from mmengine.dist import broadcast_object_list, get_world_size, is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
@@ -36,6 +36,7 @@ class CosubRunner(Runner):
       backbone instead of the whole step: see :mod:`.execution`.
     """
 
+    fail_together = False  # whether a save that fails in the first process is an error in all
     new_settings = False  # whether a resumed run takes learning rates and schedules of its config
 
     def train(self) -> nn.Module:
@@ -84,9 +85,10 @@ class CosubRunner(Runner):
         return super().build_optim_wrapper(optim_wrapper)
 
     def register_hook(self, hook: Hook | dict, priority: str | int | None = None) -> None:
-        """Register a hook; ours in place of mmengine's CheckpointHook, whoever asks for that."""
-        if isinstance(hook, dict) and str(hook.get('type')).rpartition('.')[2] == 'CheckpointHook':
-            hook = dict(hook, type='mmengine.CosubCheckpointHook')
+        """Register a hook; ours in place of mmengine's that save and log, whoever asks for them."""
+        name = str(hook.get('type')).rpartition('.')[2] if isinstance(hook, dict) else None
+        if name in ('CheckpointHook', 'LoggerHook'):
+            hook = dict(hook, type=f'mmengine.Cosub{name}')
         super().register_hook(hook, priority)
 
     def resume(self, filename: str, *args, **kwargs) -> None:
@@ -135,6 +137,17 @@ class CosubRunner(Runner):
         kwargs['meta'] = dict(
             kwargs.get('meta') or {}, world_size=get_world_size(), cosub_mm_version=__version__
         )
+        error = [None]
+        try:
+            self._save_checkpoint(out_dir, filename, *args, **kwargs)
+        except OSError as caught:
+            error = [caught]
+        if self.fail_together:
+            broadcast_object_list(error)
+        if error[0] is not None:
+            raise error[0]
+
+    def _save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         if '://' in str(out_dir) or not is_main_process():
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
             return

@@ -7,10 +7,12 @@ from .efficient_drop_path_hook import EfficientDropPathHook
 from .epoch_seed_hook import EpochSeedHook, seed_worker
 from .finite_loss_hook import FiniteLossHook, NonFiniteLossError
 from .gradient_hook import GradientHook, NotTrainedError
+from .logger_hook import CosubLoggerHook
 
 __all__ = [
     'ChosenWeightsHook',
     'CosubCheckpointHook',
+    'CosubLoggerHook',
     'DrawPredictionsHook',
     'EfficientDropPathHook',
     'EpochSeedHook',

@@ -1,11 +1,13 @@
 """mmengine's CheckpointHook, deleting last and in its own folder only."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
+from ..failed_save import CheckpointNotSaved, going_on
 from ..loops import STEPS_DONE
 
 __all__ = ['CosubCheckpointHook']
@@ -31,6 +33,7 @@ class CosubCheckpointHook(CheckpointHook):
         """Find the folder, and of the best checkpoint so far whether it is this run's."""
         super().before_train(runner)
         self.file_backend = LateDeletions(self.file_backend)
+        self.unsaved: dict[str, str] = {}  # what could not be saved: 'regular', 'best'
         # Of a run that was stopped in the middle of an epoch; goes with the next regular one.
         path = runner.message_hub.runtime_info.get(STOPPED_CHECKPOINT)
         self.stopped_ckpt = path and self._own(runner, path)
@@ -54,12 +57,39 @@ class CosubCheckpointHook(CheckpointHook):
 
     def after_val_epoch(self, runner, metrics: dict) -> None:
         """Save the best, then delete the one that was."""
-        super().after_val_epoch(runner, metrics)
-        if isinstance(getattr(self, 'file_backend', None), LateDeletions):
-            self._settle(runner)
+        if not isinstance(getattr(self, 'file_backend', None), LateDeletions):
+            super().after_val_epoch(runner, metrics)  # no training
+            return
+        with going_on(self, runner, 'best'):
+            super().after_val_epoch(runner, metrics)
+        self._settle(runner)
+
+    def after_train(self, runner) -> None:
+        """Publish as mmengine does, and do not end well without the last checkpoint.
+
+        Raises:
+            CheckpointNotSaved: the last save failed.
+        """
+        if self.unsaved:
+            raise CheckpointNotSaved(
+                f'{" ".join(self.unsaved.values())} The training is at its end. Make room and give '
+                '--resume: it goes on from the last checkpoint that could be written.'
+            )
+        super().after_train(runner)
 
     def save_now(self, runner) -> str:
         """Save behind a training step, for a run that has to stop; returns the path.
+
+        Raises:
+            CheckpointNotSaved: that was not possible.
+        """
+        self._save_now(runner)
+        if 'regular' in self.unsaved:
+            raise CheckpointNotSaved(self.unsaved['regular'])
+        return self.last_ckpt
+
+    def _save_now(self, runner) -> None:
+        """Save a regular checkpoint by iteration, or one of its own in the middle of an epoch.
 
         In the middle of an epoch the file is named by its iteration, and says how many steps of
         the epoch are done.
@@ -69,7 +99,12 @@ class CosubCheckpointHook(CheckpointHook):
             if self.last_ckpt is None or not self.last_ckpt.endswith(f'_{step}.pth'):
                 self._save_checkpoint(runner)
             self._settle(runner)
-            return self.last_ckpt
+            return
+        with going_on(self, runner, 'regular'):
+            self._save_in_epoch(runner, step)
+        self._settle(runner)
+
+    def _save_in_epoch(self, runner, step: int) -> None:
         name = f'iter_{step}.pth'
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         done = step - runner.epoch * len(runner.train_dataloader)
@@ -86,8 +121,11 @@ class CosubCheckpointHook(CheckpointHook):
         )
         if is_main_process():
             (Path(runner.work_dir) / 'last_checkpoint').write_text(self.last_ckpt)
-        self._settle(runner)
-        return self.last_ckpt
+
+    def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
+        # mmengine has no other seam that regular saves and those behind a new best share.
+        with going_on(self, runner, 'regular'):
+            super()._save_checkpoint_with_step(runner, step, meta)
 
     def _settle(self, runner) -> None:
         """Behind a save: delete what is outdated, and say in a folder of its own what is newest."""
@@ -99,7 +137,8 @@ class CosubCheckpointHook(CheckpointHook):
         self.file_backend.delete()
         elsewhere = self.out_dir != runner.work_dir and '://' not in self.out_dir
         if elsewhere and self.last_ckpt and is_main_process():
-            (Path(self.out_dir) / 'last_checkpoint').write_text(self.last_ckpt)
+            with suppress(OSError):  # full: the checkpoint of the highest number counts
+                (Path(self.out_dir) / 'last_checkpoint').write_text(self.last_ckpt)
 
     def _own(self, runner, path: str | None) -> str | None:
         """The best checkpoint so far, where it lies in this run's folder (which may have moved)."""

@@ -1,11 +1,15 @@
 """A run deletes last, and in its own folder only."""
 
+import errno
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 
+from cosub_mm.engine.failed_save import CheckpointNotSaved
 from cosub_mm.engine.isolation import own_instances
 from cosub_mm.engine.runner import CosubRunner
 from tests.engine.toy import ToyMetric, config
@@ -67,7 +71,7 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path, which):
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
 
     ToyMetric.values, ToyMetric.calls = (1.0, 2.0, 3.0), 0
-    with own_instances(), pytest.raises(OSError, match='No space left'):
+    with own_instances(), pytest.raises(CheckpointNotSaved, match='No space left.*--resume'):
         Runner.from_cfg(best_config(tmp_path, 3)).train()
     assert which in saves
     left = names(tmp_path)
@@ -101,3 +105,52 @@ def test_two_saves_of_one_name_leave_the_second(tmp_path):
     cfg = best_config(tmp_path, 2, resume=True, load_from=str(tmp_path / 'again.pth'))
     train(cfg, values=(9.0,))
     assert 'best_score_epoch_2.pth' in names(tmp_path)
+
+
+@pytest.mark.parametrize('which', ['epoch_2.pth', 'best_score_epoch_2.pth'])
+@pytest.mark.parametrize('number', [errno.ENOSPC, errno.EROFS])
+def test_training_goes_on_behind_a_save_that_failed(tmp_path, monkeypatch, which, number):
+    """With the older checkpoint kept, and the newer ones as if nothing had happened."""
+    replace = os.replace
+
+    def full(source, target):
+        if Path(target).name == which:
+            raise OSError(number, os.strerror(number))
+        replace(source, target)
+
+    monkeypatch.setattr('os.replace', full)
+    ToyMetric.values, ToyMetric.calls = (1.0, 3.0, 2.0, 4.0), 0
+    left = {}
+
+    class Look(Hook):
+        def before_train_epoch(self, runner):
+            left[runner.epoch] = names(tmp_path), (tmp_path / 'last_checkpoint').is_file()
+
+    with own_instances():
+        runner = CosubRunner.from_cfg(best_config(tmp_path, 4))
+        runner.register_hook(Look())
+        runner.train()
+    kind = which.rpartition('_')[0]
+    assert f'{kind}_1.pth' in left[2][0]
+    # The score of the second epoch is in no file, so the third, which is less, is the best.
+    if kind == 'best_score_epoch':
+        assert 'best_score_epoch_3.pth' in left[3][0]
+    assert names(tmp_path) == {'epoch_4.pth', 'best_score_epoch_4.pth'}
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    told = f"A checkpoint could not be written to '{tmp_path}': {os.strerror(number)}"
+    assert told in log and 'GiB are free' in log
+
+
+def test_curves_that_cannot_be_written_do_not_end_a_training(tmp_path, monkeypatch):
+    def full(self, *args, **kwargs):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr('mmengine.visualization.LocalVisBackend.add_scalars', full)
+    cfg = best_config(
+        tmp_path, 2, visualizer=dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
+    )
+    cfg.default_hooks.logger = dict(type='LoggerHook', interval=1)
+    train(cfg)
+    assert 'epoch_2.pth' in names(tmp_path)
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert log.count('Curves cannot be written') == 1
