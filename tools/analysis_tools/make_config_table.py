@@ -43,7 +43,8 @@ in `{RECIPES}` and `{RUNS}`.
 
 The commands have the recipe's batch, at as many images a GPU as fit into 80 GB with mixed \
 precision. The paper's Table 7 has 26.9 GB for 64 images of ViT-L and 25.0 GB for 32 of ViT-H on a \
-GPU, so 64 of either fit; for the others they are ours, extrapolated from there and not measured. With `NNODES`, run the command on each \
+GPU, so 64 of either fit; for the others they are ours, extrapolated from there and not \
+measured. With `NNODES`, run the command on each \
 machine, with its `NODE_RANK` and the `MASTER_ADDR` of the first.
 
 `bash tools/dist_test.sh CONFIG CHECKPOINT GPUS` tests on both sets of images; ImageNet-V2 is left \
