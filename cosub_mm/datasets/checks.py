@@ -49,7 +49,8 @@ def set_bad_image_policy(cfg: Config, policy: str, max_pixels: int | None = None
     for loader in _loaders(cfg):
         dataset = loader['dataset']
         if dataset.get('type') != GUARD:
-            dataset = loader['dataset'] = dict(type=GUARD, dataset=dataset)
+            loader['dataset'] = dict(type=GUARD, dataset=dataset)
+            dataset = loader['dataset']  # which a Config has made one of its own
         dataset['policy'] = policy
         if max_pixels is not None:
             dataset['max_pixels'] = max_pixels

@@ -265,6 +265,15 @@ def test_unknown_policy(folders):
         set_bad_image_policy(_classification(folders), 'ignore')
 
 
+def test_the_guard_is_told_what_was_asked(folders):
+    cfg = _classification(folders)
+    cfg.val_dataloader.dataset.pipeline[0].color_type = 'color_ignore_orientation'
+    set_bad_image_policy(cfg, 'skip', 123)
+    train, val = cfg.train_dataloader.dataset, cfg.val_dataloader.dataset
+    assert (train.policy, train.max_pixels, train.get('upright', True)) == ('skip', 123, True)
+    assert (val.policy, val.max_pixels, val.upright) == ('skip', 123, False)
+
+
 def test_policy_can_be_set_again(folders):
     cfg = _classification(folders)
     set_bad_image_policy(cfg, 'stop')
