@@ -39,7 +39,8 @@ def draw() -> tuple:
 
 
 def seeded(seed: int, epoch: int) -> tuple:
-    runner = SimpleNamespace(seed=seed, epoch=epoch, iter=0, train_loop=None)
+    hub = SimpleNamespace(runtime_info={})
+    runner = SimpleNamespace(seed=seed, epoch=epoch, iter=0, train_loop=None, message_hub=hub)
     EpochSeedHook().before_train_epoch(runner)
     return draw()
 

@@ -66,7 +66,7 @@ def data(tmp_path):
             'segmentation_config.py',
             'scenes',
             'train_cfg.max_iters=2 train_cfg.val_interval=2 param_scheduler.end=2 '
-            'default_hooks.checkpoint.interval=2',
+            'default_hooks.checkpoint.interval=2 default_hooks.logger.interval=2',
         ),
     ],
 )
