@@ -59,4 +59,7 @@ train_cfg = dict(type='IterBasedTrainLoop', max_iters=200, val_interval=200)
 val_cfg = dict(type='ValLoop')
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01))
 param_scheduler = dict(type='PolyLR', power=1.0, end=200, by_epoch=False)
-default_hooks = dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=200))
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=10),
+    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=200),
+)
