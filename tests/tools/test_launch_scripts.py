@@ -33,7 +33,7 @@ def test_the_second_of_two_machines():
     )
     assert words[:7] == [
         '-m',
-        'torch.distributed.run',
+        'cosub_mm.engine.torchrun',  # torchrun, and its exit code
         '--nnodes=2',
         '--nproc-per-node=8',
         '--node-rank=1',
