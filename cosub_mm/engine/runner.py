@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from mmengine.dist import broadcast_object_list, get_world_size, is_main_process, master_only
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
@@ -16,6 +17,7 @@ from torch import nn
 from cosub_mm.version import __version__
 
 from .batch_size import global_batch_size, lr_factor
+from .console import quieten
 from .execution import checkpoint_activations, compile_backbone, compile_options
 from .resumed_settings import group_settings, take_settings
 
@@ -38,6 +40,12 @@ class CosubRunner(Runner):
 
     fail_together = False  # whether a save that fails in the first process is an error in all
     new_settings = False  # whether a resumed run takes learning rates and schedules of its config
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """Build the logger, with a console that shows what a person needs."""
+        logger = super().build_logger(*args, **kwargs)
+        quieten(logger)
+        return logger
 
     def train(self) -> nn.Module:
         """Train, with activation checkpointing that is not reentrant."""
