@@ -9,13 +9,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from torch.utils.data import DataLoader, Dataset, Subset
 
 import cosub_mm  # noqa: F401
 from cosub_mm.datasets.reference_pipeline import TorchvisionImages, torchvision_pipeline
 from cosub_mm.engine.errors import UserError, run_tool, user_errors
+from cosub_mm.engine.overrides import OverrideAction
 
 
 def pair(cfg: Config, images: int) -> tuple[Dataset, Dataset]:
@@ -76,7 +77,9 @@ def main(argv: Sequence[str] | None) -> None:
         help='images a second that one GPU trains (the log: batch size / time): tells the workers '
         'that feed it',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value settings')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=OverrideAction, help='key=value settings'
+    )
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     cfg = Config.fromfile(args.config)
