@@ -71,4 +71,4 @@ docs: setup
 	$(RUN) tools/analysis_tools/coverage_stochastic_depth.py
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

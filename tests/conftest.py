@@ -9,10 +9,15 @@ import random
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 torch.set_num_threads(1)
+
+# The same examples in each run and on each machine, and nothing kept of them.
+settings.register_profile('same', derandomize=True, database=None, deadline=None, max_examples=40)
+settings.load_profile('same')
 
 
 @pytest.fixture(autouse=True)
