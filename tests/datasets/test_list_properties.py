@@ -53,6 +53,7 @@ PLACES = st.tuples(st.just('a'), *[st.integers(-2, 2 * SIZE).map(str)] * 2).map(
 
 @given(st.one_of(NAMES, PLACES, st.lists(NAMES | NUMBERS, min_size=2, max_size=4).map('\t'.join)))
 @example(f'a\t0\t{"9" * 5000}')
+@example(f'a\t{SIZE}\t1')
 @example('a\t-0\t--5')
 @example('a/../../b\t0\t1')
 def test_a_line_of_an_index_is_inside_its_shard_or_an_error(shard, line):
