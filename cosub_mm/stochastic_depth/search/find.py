@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ..places.attach import is_drop_path, parent_of
-from ..places.table import Branch, class_name
+from cosub_mm.stochastic_depth.places.drop_path import is_drop_path, parent_of
+from cosub_mm.stochastic_depth.places.table import Branch, class_name
+
 from .prove import disagreement
 from .trace import Call, EndCall, Probe, trace_ends
 
