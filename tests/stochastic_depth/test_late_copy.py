@@ -114,11 +114,12 @@ class SixRowsOnly(ReadsBatchSizeFirst):
         return self.vit(x).view(6, 5)
 
 
-class CollectsStem(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.vit = vit()
+class NoisyFirst(ReadsBatchSizeFirst):
+    def forward(self, x):
+        return self.vit(x + torch.rand(len(x), 1, 1, 1))
 
+
+class CollectsStem(ReadsBatchSizeFirst):
     def forward(self, x):
         return self.vit.patch_embed(x), self.vit(x)
 
@@ -134,7 +135,7 @@ def _pit():
     [
         (lambda: vit(pos_drop_rate=0.1), 'dropout before the first random branch'),
         (SixRowsOnly, 'the trial failed with RuntimeError'),
-        (CollectsStem, 'other values'),
+        (NoisyFirst, 'other values'),
         (lambda: vit(0.0), 'no branch is random now'),
         (lambda: vit().eval(), 'no branch is random now'),
         (lambda: remove_stochastic_depth(m := vit()) or m, 'no branch is random now'),
@@ -231,8 +232,9 @@ def test_pit_in_a_backbone_copies_behind_its_stem():
     assert describe(model).late_copy == 'behind timm_model.patch_embed'
 
 
-def test_a_model_around_a_model_copies_behind_the_stem_inside():
-    model, x = ReadsBatchSizeFirst().double(), torch.randn(3, 3, 32, 32, dtype=torch.float64)
+@pytest.mark.parametrize('make', [ReadsBatchSizeFirst, CollectsStem])
+def test_a_model_around_a_model_copies_behind_the_stem_inside(make):
+    model, x = make().double(), torch.randn(3, 3, 32, 32, dtype=torch.float64)
     for a, b in zip(run(model, x, 2, False), run(model, x, 2, True), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
     assert describe(model).late_copy == 'behind vit.patch_embed'

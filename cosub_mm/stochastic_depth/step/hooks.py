@@ -33,10 +33,10 @@ class Hook:
         self.handle = None
 
     def switch(self, on: bool) -> None:
-        """Be there, or not. It comes before what others have registered."""
+        """Be there, or not."""
         if on and self.handle is None:
-            register = getattr(self.module, self.register)
-            self.handle = register(self.function, prepend=True, **self.flags)
+            # Not prepended: dynamo finds hooks by their place in the dictionary underneath.
+            self.handle = getattr(self.module, self.register)(self.function, **self.flags)
         elif not on and self.handle is not None:
             self.handle.remove()
             self.handle = None
