@@ -8,14 +8,15 @@ each module of its stem.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from torch import Tensor, nn
 
 from cosub_mm.stochastic_depth.places.attach import changes
 from cosub_mm.stochastic_depth.places.drop_path import ends_of
+from cosub_mm.stochastic_depth.step.module import StochasticDepth
 
-from .stem import repeat
+from .stem import keeping, repeat
 from .trial import Verdict, try_late_copy
 
 __all__ = ['CopiedBatch', 'copy_batch_late', 'verdict_on']
@@ -43,8 +44,10 @@ class _Judge:
     def __init__(self, model: nn.Module) -> None:
         self.changes = changes()
         self.ends = ends_of(model)
+        # weak, because the verdicts on a model must not keep it alive
+        self.way = [ref(module) for module in (_way(model, self.ends[0]) if self.ends else [])]
         self.flags = [
-            (module, flag)
+            (ref(module), flag)
             for module in model.modules()
             for flag in _CHECKPOINT_FLAGS
             if hasattr(module, flag)
@@ -53,12 +56,18 @@ class _Judge:
         self.last: Verdict | None = None
 
     def verdict(self, model: nn.Module, inputs: Tensor) -> Verdict:
-        """The verdict for these inputs and rates, of a trial that is made once."""
+        """The verdict for these inputs, rates and checkpoints, of a trial that is made once."""
         active = tuple([end.active for end in self.ends])
         if True not in active:
             return Verdict(None, False, 'no branch is random now')
-        flags = tuple([bool(getattr(module, flag)) for module, flag in self.flags])
-        key = (inputs.shape[1:], inputs.is_floating_point(), active, flags)
+        key = (
+            inputs.shape[1:],
+            inputs.is_floating_point(),
+            active,
+            tuple([bool(getattr(module(), flag, False)) for module, flag in self.flags]),
+            tuple([id(getattr(module(), '__dict__', {}).get('forward')) for module in self.way]),
+            keeping().others_rule,
+        )
         if key not in self.verdicts:
             self.verdicts[key] = self._try(model, inputs)
         self.last = self.verdicts[key]
@@ -70,6 +79,13 @@ class _Judge:
             verdict.copier.switch(True)
             self.ends[0].hooks.append(verdict.copier)  # off in evaluation, and gone with the end
         return verdict
+
+
+def _way(model: nn.Module, end: StochasticDepth) -> list[nn.Module]:
+    """The modules around ``end`` and beside it, any of which may be checkpointed."""
+    around = [module for module in model.modules() if end in set(module.modules())]
+    beside = [child for module in around for child in module.children()]
+    return [*around, *beside]
 
 
 _judges: WeakKeyDictionary = WeakKeyDictionary()
@@ -87,9 +103,10 @@ def copy_batch_late(model: nn.Module, inputs: Tensor, num_copies: int) -> Iterat
     Either way the output has ``num_copies * len(inputs)`` rows in the order of
     ``torch.cat([inputs] * num_copies)``, and the same values. The model is tried once, on two
     samples in float64; the batch is copied at the input (``late`` is False, ``reason`` says why)
-    where the trial differs: a model that checkpoints whole blocks, returns features from
-    before the first branch, has dropout there, is sharded by FSDP, or drops nothing now. The
-    report of :func:`~cosub_mm.stochastic_depth.describe` says where the batch is copied.
+    where the trial differs: a model that computes anew for backward what lies before the first
+    random branch (activation checkpointing), returns features from there, has dropout there, is
+    sharded by FSDP, or drops nothing now. The report of
+    :func:`~cosub_mm.stochastic_depth.describe` says where the batch is copied.
 
     BatchNorm before the first branch sees each sample once: same mean and variance, but running
     variances by 1 / (2 n) of their value larger, n being values per channel.
@@ -115,7 +132,7 @@ def copy_batch_late(model: nn.Module, inputs: Tensor, num_copies: int) -> Iterat
     if verdict.copier is None:
         yield CopiedBatch(repeat(inputs, num_copies), False, verdict.where)
         return
-    verdict.copier.count = num_copies
+    verdict.copier.count, verdict.copier.keeping = num_copies, keeping()
     try:
         yield CopiedBatch(repeat(inputs, num_copies) if verdict.stem else inputs, True, '')
     finally:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from cosub_mm.stochastic_depth.places.drop_path import ends_of
-from cosub_mm.stochastic_depth.savings.regather import others_rule
 from cosub_mm.stochastic_depth.step.compare import (
     close,
     float64_inputs,
@@ -18,7 +17,7 @@ from cosub_mm.stochastic_depth.step.compare import (
 )
 from cosub_mm.stochastic_depth.step.module import StochasticDepth
 
-from .stem import Copier, repeat, stem_candidates
+from .stem import Copier, keeping, repeat, stem_candidates
 
 __all__ = ['Verdict', 'try_late_copy']
 
@@ -47,6 +46,8 @@ def try_late_copy(model: nn.Module, inputs: Tensor) -> Verdict:
     In float64, with random weights and without autocast, so that the verdict is the same in any
     precision, at any time of a training and in every process.
     """
+    if keeping().others_rule:
+        return _early('other hooks rule what is saved for backward')
     if any('FullySharded' in t or 'FSDP' in t for t in (type(m).__name__ for m in model.modules())):
         return _early('the model is sharded')
     problem = ''
@@ -76,16 +77,21 @@ def _try(model: nn.Module, inputs: Tensor, dtype: torch.dtype) -> Verdict:
     if dropout is not None:
         return _early(f'dropout before the first random branch ({dropout})')
     block, place = ends[0].home[0], ends[0].place
-    problem = 'whole blocks are checkpointed'
-    if not _is_checkpointed(model, block, inputs):
+    candidates = stem_candidates(model, block)
+    stem = [m for m in dict.fromkeys(before) if m in candidates]
+    recomputed = _recomputed(model, state, repeat(x, 2), [*stem, block])
+    problem = 'what comes before the first random branch is computed anew for backward'
+    if block not in recomputed:
         copier = Copier(block)
         problem = _differs(model, state, x, early, copier)
         if not problem:
             return Verdict(copier, False, f'at {place.block or "the model"}')
-    candidates = stem_candidates(model, block)
-    stem = [m for m in dict.fromkeys(before) if m in candidates]
     copier = Copier(stem=stem)
-    if stem and not _differs(model, state, repeat(x, 2), early, copier):
+    if (
+        stem
+        and not recomputed.intersection(stem)
+        and not _differs(model, state, repeat(x, 2), early, copier)
+    ):
         names = {module: name for name, module in model.named_modules()}
         return Verdict(copier, True, f'behind {", ".join(names[m] for m in stem)}')
     return _early(problem)
@@ -151,26 +157,33 @@ def _outputs(model: nn.Module, state: dict, x: Tensor) -> list[Tensor]:
         return [y.to(dtype) for y in tensors_of(functional_call(model, state, (x,)))]
 
 
-def _is_checkpointed(model: nn.Module, block: nn.Module, inputs: Tensor) -> bool:
-    """Whether the first random block runs within a checkpoint, which would run it again outside."""
-    inside = []
+def _recomputed(
+    model: nn.Module, state: dict, x: Tensor, places: list[nn.Module]
+) -> set[nn.Module]:
+    """Which of ``places`` are called within a checkpoint: backward would call them once more.
 
-    def stop(module: nn.Module, args: tuple) -> None:
-        inside.append(not torch.is_grad_enabled() or others_rule())
-        raise _Reached
+    By then the batch is no longer to be copied, so that a copy must not be made there. The last of
+    the places is the last that is called.
+    """
+    found = set()
 
-    handle = block.register_forward_pre_hook(stop, prepend=True)
-    x = inputs[:2].detach().clone()
-    if x.is_floating_point():
-        x.requires_grad_()
+    def note(module: nn.Module, args: tuple) -> None:
+        if keeping() != outside:
+            found.add(module)
+        if module is places[-1]:
+            raise _Reached
+
+    handles = [place.register_forward_pre_hook(note, prepend=True) for place in places]
     try:
-        with torch.enable_grad():
-            model(x)
+        with torch.enable_grad(), float64_inputs(model):
+            outside = keeping()
+            functional_call(model, state, (x,))
     except _Reached:
         pass
     finally:
-        handle.remove()
-    return bool(inside) and inside[0]
+        for handle in handles:
+            handle.remove()
+    return found
 
 
 @contextmanager

@@ -10,10 +10,10 @@ from cosub_mm.stochastic_depth.rows.rule import is_convolutional
 from cosub_mm.stochastic_depth.step.counts import Counts
 from cosub_mm.stochastic_depth.step.hooks import (
     Finish,
-    Forget,
     Hook,
     Leave,
     MethodStart,
+    SharedStart,
     Start,
     Watch,
 )
@@ -177,8 +177,6 @@ def _hook(
             hooks += _start(block, path, end, group[0], saving)
         if starts:
             begun.append(end)
-        if starts and None in end.place.starts:
-            hooks.append(Hook(block, 'register_forward_pre_hook', Forget(end)))
         end.hooks = hooks
     if begun:
         watch = Hook(block, 'register_forward_hook', Watch(begun), always_call=True)
@@ -193,13 +191,14 @@ def _start(
     """The hooks where one branch starts."""
     owner, name = parent_of(block, path)
     first = getattr(owner, name)
+    kind = SharedStart if None in end.place.starts else Start
     if not isinstance(first, nn.Module):
-        start = Start(end, block, path, None)
+        start = kind(end, block, path, None)
         end.starts.append(start)
         return [MethodStart(owner, name, start)]
     holds_end = branch.end == path or branch.end.startswith(f'{path}.')
     may_save = saving is not None and end.place.convolutional and not holds_end
-    start = Start(end, block, path, first, saving if may_save else None)
+    start = kind(end, block, path, first, saving if may_save else None)
     end.starts.append(start)
     hooks = [Hook(first, 'register_forward_pre_hook', start)]
     if may_save:

@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cosub_mm.stochastic_depth.rows.functional import draw_rows, take_rows
+from cosub_mm.stochastic_depth.rows.functional import draw_rows, kept_count, take_rows
 from cosub_mm.stochastic_depth.rows.rule import takes_subset
 
 from . import errors
 from .module import StochasticDepth
 from .plan import Plan
 
-__all__ = ['Finish', 'Forget', 'Hook', 'Leave', 'MethodStart', 'Start', 'Watch']
+__all__ = ['Finish', 'Hook', 'Leave', 'MethodStart', 'SharedStart', 'Start', 'Watch']
 
 
 class Hook:
@@ -127,6 +127,31 @@ class Start:
                     self.parent, self.name = parent, name
 
 
+class SharedStart(Start):
+    """A start whose end is also that of a branch that is masked.
+
+    A pass that is cut short, as those are that a checkpoint computes anew, leaves a plan. The end
+    must not take it for that of the masked branch, so that there is one only where rows are spared:
+    then the number of rows tells the two apart.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, module: nn.Module, args: tuple) -> tuple | None:
+        """Leave it to the end to draw where no row is spared."""
+        end = self.end
+        x = args[0] if args else None
+        if isinstance(x, Tensor) and end.drop_prob:
+            batch = x.shape[0]
+            computed = kept_count(batch, end.drop_prob)[0] + 1  # at most
+            if computed >= batch or not takes_subset(
+                end.implementation, end.place.convolutional, x.device.type, computed, batch
+            ):
+                end.step.plan = None
+                return None
+        return super().__call__(module, args)
+
+
 class MethodStart:
     """A start that is a method of one module, which it shadows while it is on."""
 
@@ -163,22 +188,6 @@ class Watch:
                 end.step.plan = None
                 if output is not None:
                     raise errors.not_ended(end)
-
-
-class Forget:
-    """Forward pre-hook of a block that is masked at a place where another branch ends too.
-
-    A pass that a checkpoint has interrupted leaves a plan, which is not the masked branch's.
-    """
-
-    __slots__ = ('end',)
-
-    def __init__(self, end: StochasticDepth) -> None:
-        self.end = end
-
-    def __call__(self, module: nn.Module, args: tuple) -> None:
-        """Forget it."""
-        self.end.step.plan = None
 
 
 class Finish:

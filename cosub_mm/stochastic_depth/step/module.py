@@ -100,11 +100,11 @@ class StochasticDepth(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Residual of the computed rows -> residual of all rows, dropped ones 0."""
+        if not self.live or not self.drop_prob:
+            return x  # also where a recomputation for backward, cut short, has left a plan
         step = self.step
         plan = step.plan
         if plan is None:
-            if not self.live or not self.drop_prob:
-                return x
             plan = self.plan_here(x)
         else:
             step.plan = None
@@ -116,6 +116,8 @@ class StochasticDepth(nn.Module):
                 raise errors.other_rows(self.place, rows.batch, rows.batch, x)
             return mask_rows(x, rows)
         if x.shape[0] != rows.index.shape[0]:
+            if None in self.place.starts:  # a pass that was cut short left the plan of the other
+                return mask_rows(x, self.plan_here(x).rows)
             raise errors.other_rows(self.place, rows.index.shape[0], rows.batch, x)
         return put_rows(x, rows)
 
