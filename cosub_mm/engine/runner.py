@@ -19,9 +19,12 @@ from cosub_mm.version import __version__
 from .batch_size import global_batch_size, lr_factor
 from .console import quieten
 from .execution import checkpoint_activations, compile_backbone, compile_options
+from .gathered import GathersAgain, gathered_steps
 from .resumed_settings import group_settings, take_settings
 
 __all__ = ['CosubRunner']
+
+LOOPS = ('EpochBasedTrainLoop', 'IterBasedTrainLoop')
 
 
 @RUNNERS.register_module()
@@ -77,12 +80,13 @@ class CosubRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Build the loop; one by epochs can go on in the middle of an epoch."""
+        """Build the loop; ours in place of mmengine's, which go on exactly where a run stopped."""
         if isinstance(loop, dict):
-            by_epoch = 'type' not in loop and loop.get('by_epoch')
-            if by_epoch or loop.get('type') == 'EpochBasedTrainLoop':
+            kind = loop.get('type') or LOOPS[0 if loop.get('by_epoch') else 1]
+            name = getattr(kind, '__name__', str(kind)).rpartition('.')[2]
+            if name in LOOPS:
                 loop = {key: value for key, value in loop.items() if key != 'by_epoch'}
-                loop['type'] = 'mmengine.CosubEpochTrainLoop'
+                loop['type'] = f'mmengine.Cosub{name.replace("Based", "")}'
         return super().build_train_loop(loop)
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
@@ -103,6 +107,8 @@ class CosubRunner(Runner):
         """Resume, with the settings of the config where those are asked for."""
         asked = self.new_settings and group_settings(self.optim_wrapper)
         super().resume(filename, *args, **kwargs)
+        if isinstance(self.train_loop, GathersAgain):
+            self.train_loop.gathered = gathered_steps(self)
         if asked:
             take_settings(self, asked)
 

@@ -1,0 +1,176 @@
+"""A run that is killed and resumed is, bit by bit, the run that nobody disturbed."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.registry import DATASETS, MODELS
+from torch import nn
+from torch.utils.data import Dataset
+
+from cosub_mm.engine.isolation import own_instances
+from cosub_mm.engine.runner import CosubRunner
+from tests.engine.toy import config
+
+
+@MODELS.register_module(force=True)
+class RandomModel(BaseModel):
+    """Draws from every source, and has a state of its own: the statistics of a norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.5))
+        self.last = nn.Linear(8, 2)
+
+    def forward(self, x, mode='loss'):
+        y = self.last(self.net(x)) * (1 + random.random() + np.random.rand())
+        return dict(loss=y.square().mean() + y.mean())
+
+
+@DATASETS.register_module(force=True)
+class RandomData(Dataset):
+    """Pictures with augmentation from every source; counts what this process reads."""
+
+    reads = 0
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return self.images
+
+    def __getitem__(self, index: int) -> dict:
+        type(self).reads += 1
+        return dict(x=torch.rand(3) + index / 9 + random.random() + np.random.rand())
+
+
+class Kill(Hook):
+    priority = 'LOWEST'
+
+    def __init__(self, steps: int | None) -> None:
+        self.steps = steps
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == self.steps:
+            raise KeyboardInterrupt
+
+
+def by_iteration(interval: int) -> dict:
+    return dict(default_hooks=dict(checkpoint=checkpoints(interval), logger=LOGGER))
+
+
+def checkpoints(interval: int) -> dict:
+    return dict(type='CheckpointHook', by_epoch=False, interval=interval)
+
+
+LOGGER = dict(type='LoggerHook', interval=1)
+ITERATIONS = dict(train_cfg=dict(type='IterBasedTrainLoop', max_iters=20)) | by_iteration(4)
+WORKERS = dict(num_workers=2)
+PERSISTENT = dict(num_workers=2, persistent_workers=True)
+FINITE = dict(sampler=dict(type='DefaultSampler', shuffle=True))
+EMA = dict(custom_hooks=[dict(type='EMAHook', momentum=0.1, update_buffers=True)])
+OVER_3 = dict(
+    optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1), accumulative_counts=3),
+)
+# Name: changes of the config, of its loader, the checkpoint, and the step that is the last.
+CASES = {
+    'epochs': ({}, {}, 'epoch_1', 14),
+    'workers': ({}, WORKERS, 'epoch_1', 14),
+    'persistent workers': ({}, PERSISTENT, 'epoch_1', 14),
+    'middle of an epoch': (by_iteration(7), {}, 'iter_7', 9),
+    'end of an epoch by iteration': (by_iteration(5), {}, 'iter_10', 13),
+    'middle, persistent workers': (by_iteration(7), PERSISTENT, 'iter_14', 16),
+    'average of weights': (EMA, {}, 'epoch_1', 14),
+    'iterations': (ITERATIONS, {}, 'iter_8', 10),
+    'iterations, workers': (ITERATIONS, PERSISTENT, 'iter_8', 10),
+    'iterations, epochs in the sampler': (ITERATIONS, FINITE | WORKERS, 'iter_12', 13),
+    'gathered, epoch': (OVER_3 | EMA, {}, 'epoch_1', 14),
+    'gathered, middle': (OVER_3 | by_iteration(7), {}, 'iter_7', 9),
+    'gathered, middle, two epochs': (OVER_3 | by_iteration(11), PERSISTENT, 'iter_11', 13),
+    'gathered, iterations': (OVER_3 | ITERATIONS, WORKERS, 'iter_8', 10),
+    'gathered, iterations, two passes': (
+        OVER_3 | ITERATIONS | by_iteration(11),
+        FINITE,
+        'iter_11',
+        13,
+    ),
+}
+
+
+def make(work_dir, changes, loader, **more):
+    changes = (
+        dict(
+            optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1)),
+            train_cfg=dict(by_epoch=True, max_epochs=2),
+            default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1), logger=LOGGER),
+            param_scheduler=dict(type='PolyLR', by_epoch=False, end=20),
+            custom_hooks=[],
+        )
+        | changes
+    )
+    changes['custom_hooks'] = [dict(type='EpochSeedHook'), *changes['custom_hooks']]
+    cfg = config(work_dir, images=20, model=dict(type='RandomModel'), **changes, **more)
+    cfg.train_dataloader.dataset.type = 'RandomData'
+    cfg.train_dataloader.sampler.shuffle = True
+    cfg.train_dataloader.update(loader)
+    return cfg
+
+
+def train(cfg, steps=None) -> None:
+    with own_instances():
+        runner = CosubRunner.from_cfg(cfg)
+        runner.register_hook(Kill(steps))
+        runner.train()
+
+
+def history(work_dir) -> dict:
+    """(loss, learning rate) by step, of all starts of a run; a later start has the last word."""
+    lines = {}
+    for file in sorted(work_dir.glob('*/vis_data/scalars.json'), key=lambda f: f.stat().st_mtime):
+        for line in map(json.loads, file.read_text().splitlines()):
+            lines[line['step']] = line['loss'], line['lr']
+    return lines
+
+
+def state(work_dir, name: str) -> dict:
+    """Everything in a checkpoint that a training has learned, drawn or logged."""
+    checkpoint = torch.load(work_dir / f'{name}.pth', weights_only=False)
+    kept = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')
+    scalars = checkpoint['message_hub']['log_scalars']
+    logged = {k: v.data for k, v in scalars.items() if 'time' not in k}
+    return {key: checkpoint[key] for key in kept if key in checkpoint} | dict(logged=logged)
+
+
+def differences(one, other, path='') -> list[str]:
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), path
+        return [d for key in one for d in differences(one[key], other[key], f'{path}.{key}')]
+    if isinstance(one, list | tuple):
+        assert len(one) == len(other), path
+        return [d for i in range(len(one)) for d in differences(one[i], other[i], f'{path}.{i}')]
+    same = torch.equal(one, other) if torch.is_tensor(one) else np.array_equal(one, other)
+    return [] if same else [path]
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_resumed_is_undisturbed(tmp_path, case):
+    changes, loader, checkpoint, killed_at = CASES[case]
+    straight, run = tmp_path / 'straight', tmp_path / 'run'
+    train(make(straight, changes, loader))
+    with pytest.raises(KeyboardInterrupt):
+        train(make(run, changes, loader), killed_at)
+    start = str(run / f'{checkpoint}.pth')
+    RandomData.reads = 0
+    train(make(run, changes, loader, resume=True, load_from=start))
+    last = max(straight.glob('*.pth'), key=lambda file: file.stat().st_mtime).stem
+    assert last in ('epoch_2', 'iter_20')
+    assert not differences(state(straight, last), state(run, last))
+    assert len(history(straight)) == 20 and history(run) == history(straight)
+    # What is left, and what has to be computed again; nothing else is read.
+    steps = 20 - int(checkpoint.split('_')[1]) * (10 if 'epoch' in checkpoint else 1)
+    again = (20 - steps) % 3 if 'gathered' in case else 0
+    assert RandomData.reads == (0 if loader.get('num_workers') else 2 * (steps + again))
