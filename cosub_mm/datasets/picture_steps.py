@@ -7,6 +7,7 @@ bit; a step that is not known, and all after it, get the array as ever.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import mmcv.transforms
 import numpy as np
@@ -40,17 +41,34 @@ class PictureSteps:
     def __init__(self, load: LoadPicture, steps: Sequence[Callable], planes: bool) -> None:
         self.load, self.steps = load, list(steps)
         self.to_array = to_bgr_planes if planes else to_bgr
+        # By name, for whoever measures them; ``img`` is the picture between them.
+        self.parts: list[tuple[str, Callable[[dict], dict]]] = [
+            (type(load).__name__, self._load),
+            *((type(step).__name__, partial(_apply, step)) for step in self.steps),
+            ('to array', self._to_array),
+        ]
 
     def __call__(self, results: dict) -> dict:
         """Run the steps; ``img`` becomes the array that they would have left."""
-        picture = self.load.load(results)
-        for step in self.steps:
-            picture = _STEPS[type(step)](step, picture, results)
-        results['img'] = self.to_array(picture)
+        for _, part in self.parts:
+            results = part(results)
+        return results
+
+    def _load(self, results: dict) -> dict:
+        results['img'] = self.load.load(results)
+        return results
+
+    def _to_array(self, results: dict) -> dict:
+        results['img'] = self.to_array(results['img'])
         return results
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({[self.load, *self.steps]})'
+
+
+def _apply(step: Callable, results: dict) -> dict:
+    results['img'] = _STEPS[type(step)](step, results['img'], results)
+    return results
 
 
 def keep_pictures(dataset: Dataset) -> None:
@@ -111,7 +129,7 @@ def _random_resized_crop(step: Callable, picture: Image.Image, results: dict) ->
 
 def _random_flip(step: Callable, picture: Image.Image, results: dict) -> Image.Image:
     results['img'] = _stand_in(picture)
-    step.transform(results)
+    results = step.transform(results)
     return picture.transpose(_TURNS[results['flip_direction']]) if results['flip'] else picture
 
 

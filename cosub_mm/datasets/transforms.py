@@ -16,6 +16,7 @@ mmpretrain's own parts do not add up to the recipe: its ``GaussianBlur`` and ``C
 otherwise than PIL's, and ``torchvision/GaussianBlur`` has a kernel of fixed size.
 """
 
+import operator
 import random
 
 import torch
@@ -159,7 +160,7 @@ def _brightness(picture: Image.Image, factor: float) -> Image.Image:
 
 def _contrast(picture: Image.Image, factor: float) -> Image.Image:
     grey = picture if picture.mode == 'L' else picture.convert('L')
-    total = sum(value * count for value, count in enumerate(grey.histogram()))
+    total = sum(map(operator.mul, range(256), grey.histogram()))
     mean = int(total / (picture.width * picture.height) + 0.5)
     return Image.blend(_uniform(picture, mean), picture, factor)
 

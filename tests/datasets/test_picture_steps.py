@@ -1,12 +1,13 @@
 """Steps that share a picture: the pixels, draws and results of the steps by themselves."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmengine.dataset import Compose
-from mmpretrain.registry import TRANSFORMS
+from mmpretrain.registry import DATASETS, TRANSFORMS
 from PIL import Image
 from skimage import data as photographs
 
@@ -61,7 +62,8 @@ PIPELINES = {
 
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
-    root = tmp_path_factory.mktemp('pictures')
+    root = tmp_path_factory.mktemp('pictures') / 'a'
+    root.mkdir()
     whole = Image.fromarray(photographs.chelsea())
     turned = Image.Exif()
     turned[0x0112] = 6
@@ -164,3 +166,26 @@ def test_what_is_not_shown_is_not_resized(shape, first, monkeypatch):
         crop.crop(Image.new('RGB', shape[::-1]))
         assert len(pixels) == 2 and pixels[0] <= first
         assert pixels[1] <= 50 * 95
+
+
+def test_the_tools_pipelines_turn_no_array_into_a_picture(files, monkeypatch):
+    """What GuardedImages, in which the tools wrap every data set, builds of a stock config."""
+    turned = []
+    fromarray = Image.fromarray
+    monkeypatch.setattr(
+        Image,
+        'fromarray',
+        lambda *args, **kwargs: turned.append(args) or fromarray(*args, **kwargs),
+    )
+    dataset = dict(
+        type='CustomDataset',
+        data_root=str(Path(files[0]).parents[1]),
+        pipeline=PIPELINES['training'],
+    )
+    inner = dict(type='RepeatDataset', dataset=dataset, times=1)
+    for config in (dataset, inner):
+        guard = DATASETS.build(dict(type='GuardedImages', dataset=config))
+        samples = [guard[index] for index in range(len(guard))]
+        assert len(samples) == len(files) and not turned
+    Compose([TRANSFORMS.build(step) for step in PIPELINES['training']])(dict(img_path=files[0]))
+    assert len(turned) == 2  # the crop's and 3-Augment's, without the sharing
