@@ -179,6 +179,7 @@ def test_the_tools_pipelines_turn_no_array_into_a_picture(files, monkeypatch):
     )
     dataset = dict(
         type='CustomDataset',
+        _scope_='mmpretrain',
         data_root=str(Path(files[0]).parents[1]),
         pipeline=PIPELINES['training'],
     )
