@@ -5,6 +5,4 @@ _base_ = [
     '../_base_/schedules/deit3_in1k_800e.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(
-    backbone=dict(img_size=192),
-)
+model = dict(backbone=dict(img_size=192))

@@ -5,7 +5,5 @@ _base_ = [
     '../_base_/schedules/deit3_in1k_800e.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(
-    backbone=dict(img_size=128),
-)
+model = dict(backbone=dict(img_size=128))
 train_dataloader = dict(batch_size=64)  # Table 7's memory

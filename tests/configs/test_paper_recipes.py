@@ -53,6 +53,15 @@ def test_config_is_the_recipe(path):
     assert not wrong, '\n'.join(wrong)
 
 
+def test_a_parsed_config_holds_no_variable_of_a_recipe():
+    """A config takes it over whole: what is left would look like a setting that something reads."""
+    variables = {path.stem for path in (CONFIGS / '_base_/recipes').glob('*.py')}
+    assert len(variables) >= 4
+    assert not {name_of(path) for path, cfg in CONFIG_OF.items() if variables & cfg.keys()}
+    for name in variables:
+        assert list(Config.fromfile(CONFIGS / f'_base_/recipes/{name}.py')) == [name]
+
+
 def test_every_row_has_a_config_and_every_recipe_a_run():
     assert set(RUN_OF) == {name_of(path) for path in FILES}
     assert {row['recipe'] for row in RUN_OF.values()} == set(RECIPE_OF)

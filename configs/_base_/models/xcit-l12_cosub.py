@@ -1,6 +1,6 @@
 # XCiT-L12/16 of Table 2.
+_base_ = './classifier.py'
 model = dict(
-    type='CosubClassifier',
     backbone=dict(
         type='CosubXCiT',
         embed_dims=768,
@@ -9,18 +9,6 @@ model = dict(
         layer_scale_init_value=1.0,
         tokens_norm=True,
     ),
-    head=dict(
-        type='LinearClsHead',
-        num_classes=1000,
-        in_channels=768,
-        init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02),
-    ),
-    loss='bce',
+    head=dict(in_channels=768),
     drop_path_rate=0.2,
-    train_cfg=dict(
-        augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)],
-        probs=[0.5, 0.5],
-    ),
 )
-# Prints the drop rate of every block at the start and logs the realised rate.
-custom_hooks = [dict(type='EfficientDropPathHook')]
