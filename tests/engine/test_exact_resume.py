@@ -1,15 +1,23 @@
 """A run that is killed and resumed is, bit by bit, the run that nobody disturbed."""
 
 import json
+import os
 import random
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
+from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.registry import DATASETS, MODELS
+from torch import distributed as dist
 from torch import nn
+from torch.amp import GradScaler
 from torch.utils.data import Dataset
 
 from cosub_mm.engine.isolation import own_instances
@@ -76,6 +84,16 @@ EMA = dict(custom_hooks=[dict(type='EMAHook', momentum=0.1, update_buffers=True)
 OVER_3 = dict(
     optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1), accumulative_counts=3),
 )
+# A scale that grows behind every third step of the optimizer.
+SCALER = dict(
+    optim_wrapper=dict(
+        type='AmpOptimWrapper',
+        loss_scale=dict(init_scale=8.0, growth_interval=3),
+        dtype='bfloat16',
+        optimizer=dict(type='Adam', lr=0.1),
+        accumulative_counts=2,
+    ),
+)
 # Name: changes of the config, of its loader, the checkpoint, and the step that is the last.
 CASES = {
     'epochs': ({}, {}, 'epoch_1', 14),
@@ -88,6 +106,8 @@ CASES = {
     'iterations': (ITERATIONS, {}, 'iter_8', 10),
     'iterations, workers': (ITERATIONS, PERSISTENT, 'iter_8', 10),
     'iterations, epochs in the sampler': (ITERATIONS, FINITE | WORKERS, 'iter_12', 13),
+    'loss scaler': (SCALER, {}, 'epoch_1', 14),
+    'gathered, loss scaler': (SCALER | by_iteration(9), {}, 'iter_9', 12),
     'gathered, epoch': (OVER_3 | EMA, {}, 'epoch_1', 14),
     'gathered, middle': (OVER_3 | by_iteration(7), {}, 'iter_7', 9),
     'gathered, middle, two epochs': (OVER_3 | by_iteration(11), PERSISTENT, 'iter_11', 13),
@@ -156,9 +176,54 @@ def differences(one, other, path='') -> list[str]:
     return [] if same else [path]
 
 
+# Other distributions install a package `tests`; pytest imports this one as its own.
+START = """
+import pathlib, sys, types
+root, rank, folder = sys.argv[1:]
+sys.modules['tests'] = package = types.ModuleType('tests')
+package.__path__ = [f'{root}/tests']
+from tests.engine.test_exact_resume import process_of_two
+process_of_two(int(rank), pathlib.Path(folder))
+"""
+
+
+def process_of_two(rank: int, folder: Path) -> None:
+    """Undisturbed, killed and resumed; 5 steps an epoch, and a resume between two optimizer steps.
+
+    The processes share the file system, so that each finds the checkpoint of the first.
+    """
+    dist.init_process_group('gloo', rank=rank, world_size=2, init_method=f'file://{folder}/store')
+    changes = OVER_3 | EMA | by_iteration(7)
+    straight, run = folder / 'straight', folder / 'run'
+    train(make(straight, changes, {}, launcher='pytorch'))
+    with pytest.raises(KeyboardInterrupt):
+        train(make(run, changes, {}, launcher='pytorch'), 8)
+    resume = dict(resume=True, load_from=str(run / 'iter_7.pth'), launcher='pytorch')
+    train(make(run, changes, {}, **resume))
+    dist.destroy_process_group()
+
+
+def test_two_processes(tmp_path):
+    root = Path(__file__).parents[2]
+    env = dict(os.environ, PYTHONPATH=str(root), GLOO_SOCKET_IFNAME='lo', LOCAL_RANK='0')
+    processes = [
+        subprocess.Popen(
+            [sys.executable, '-c', START, str(root), str(rank), str(tmp_path)], env=env
+        )
+        for rank in (0, 1)
+    ]
+    assert [process.wait(200) for process in processes] == [0, 0]
+    straight, run = tmp_path / 'straight', tmp_path / 'run'
+    assert not differences(state(straight, 'iter_10'), state(run, 'iter_10'))
+    assert len(history(straight)) == 10 and history(run) == history(straight)
+
+
 @pytest.mark.parametrize('case', CASES)
-def test_resumed_is_undisturbed(tmp_path, case):
+def test_resumed_is_undisturbed(tmp_path, monkeypatch, case):
     changes, loader, checkpoint, killed_at = CASES[case]
+    if 'scaler' in case:  # mmengine's wrapper wants a GPU, torch's scaler does not
+        monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available', lambda: True)
+        monkeypatch.setattr(amp_optimizer_wrapper, 'GradScaler', partial(GradScaler, 'cpu'))
     straight, run = tmp_path / 'straight', tmp_path / 'run'
     train(make(straight, changes, loader))
     with pytest.raises(KeyboardInterrupt):
@@ -172,5 +237,7 @@ def test_resumed_is_undisturbed(tmp_path, case):
     assert len(history(straight)) == 20 and history(run) == history(straight)
     # What is left, and what has to be computed again; nothing else is read.
     steps = 20 - int(checkpoint.split('_')[1]) * (10 if 'epoch' in checkpoint else 1)
-    again = (20 - steps) % 3 if 'gathered' in case else 0
+    counts = changes.get('optim_wrapper', {}).get('accumulative_counts', 1)
+    again = (20 - steps) % counts
+    assert bool(again) == ('gathered' in case)
     assert RandomData.reads == (0 if loader.get('num_workers') else 2 * (steps + again))
