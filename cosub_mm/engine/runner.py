@@ -13,6 +13,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
 from mmengine.runner import runner as mmengine_runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from cosub_mm.version import __version__
 
@@ -21,6 +22,7 @@ from .console import quieten
 from .execution import checkpoint_activations, compile_backbone, compile_options
 from .gathered import GathersAgain, gathered_steps
 from .resumed_settings import group_settings, take_settings
+from .worker_signals import shield_workers
 
 __all__ = ['CosubRunner']
 
@@ -35,6 +37,7 @@ class CosubRunner(Runner):
       exists on GPUs only, reverted to BN.
     - A checkpoint is written under another name and renamed when it is whole: a full disk or a
       killed job never leaves half a file under the name of a checkpoint.
+    - Data-loading workers outlive a signal that asks the training to stop.
     - ``auto_scale_lr`` counts gradient accumulation, and knows ``rule='sqrt'`` beside 'linear'.
     - Parameters of equal settings share a group of the optimizer, so that it updates many at once.
     - ``activation_checkpointing`` leaves every gradient as it is, and ``compile`` compiles the
@@ -78,6 +81,15 @@ class CosubRunner(Runner):
             )
             model_wrapper_cfg.setdefault('type', 'MMDistributedDataParallel')
         return super().wrap_model(model_wrapper_cfg, model)
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """Build a data loader whose workers outlive a signal to stop."""
+        if isinstance(dataloader, DataLoader):
+            return dataloader
+        return shield_workers(Runner.build_dataloader(dataloader, seed, diff_rank_seed))
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the loop; ours in place of mmengine's, which go on exactly where a run stopped."""

@@ -11,7 +11,7 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from .errors import RESUME_EXIT_CODE
-from .interruption import STOPPED_VARIABLE
+from .interruption import SIGNALS, STOPPED_VARIABLE
 
 __all__ = ['main']
 
@@ -24,13 +24,19 @@ def _signals() -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run torchrun's command line; 75 if the training was stopped and can be resumed."""
+    """Run torchrun's command line; 75 if a signal has stopped it, 130 for Ctrl-C."""
     with TemporaryDirectory() as folder:
         stopped = Path(folder) / 'stopped'
         os.environ[STOPPED_VARIABLE] = str(stopped)
         try:
             run.main([*_signals(), *(sys.argv[1:] if argv is None else argv)])
-        except (SignalException, ChildFailedError):
+        except SignalException as stop:
+            # Asked to stop, at whatever moment: the newest checkpoint is there to go on from.
+            if stopped.exists() or stop.sigval in SIGNALS:
+                return RESUME_EXIT_CODE
+            print('interrupted', file=sys.stderr)
+            return 128 + stop.sigval
+        except ChildFailedError:
             if stopped.exists():
                 return RESUME_EXIT_CODE
             raise
