@@ -46,6 +46,31 @@ class CosubEpochTrainLoop(GathersAgain, EpochBasedTrainLoop):
         runner.call_hook('after_train_epoch')
         self._epoch += 1
 
+    def recount(self) -> bool:
+        """Count iterations anew, resumed where an epoch has other steps than before.
+
+        The loader is another one then (other images, batch or number of processes): the same share
+        of the epoch is done.
+
+        Returns:
+            Whether it was so.
+        """
+        hub, now = self.runner.message_hub, len(self.dataloader)
+        known = hub.runtime_info
+        if 'max_iters' not in known or not known.get('max_epochs'):
+            return False
+        before = known['max_iters'] // known['max_epochs']
+        if before == now:
+            return False
+        done = known.get(STEPS_DONE, 0) * now // before
+        hub.update_info(STEPS_DONE, done)
+        self._iter = self._epoch * now + done
+        self.runner.logger.info(
+            f'An epoch had {before} steps and has {now} now. Iterations are counted anew: the run '
+            f'goes on behind iteration {self._iter}, schedules where they are then.'
+        )
+        return True
+
     def _steps_before(self, done: int, count: int) -> Iterator[tuple[int, int, object]]:
         """Epoch, index and batch of the steps before the one that is next."""
         length = len(self.dataloader)

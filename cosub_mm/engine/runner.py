@@ -18,9 +18,11 @@ from torch.utils.data import DataLoader
 from cosub_mm.version import __version__
 
 from .batch_size import global_batch_size, lr_factor
+from .code_version import code_version
 from .console import quieten
 from .execution import checkpoint_activations, compile_backbone, compile_options
 from .gathered import GathersAgain, gathered_steps
+from .loops import CosubEpochTrainLoop
 from .resumed_settings import group_settings, take_settings
 from .worker_signals import shield_workers
 
@@ -116,13 +118,19 @@ class CosubRunner(Runner):
         super().register_hook(hook, priority)
 
     def resume(self, filename: str, *args, **kwargs) -> None:
-        """Resume, with the settings of the config where those are asked for."""
-        asked = self.new_settings and group_settings(self.optim_wrapper)
+        """Resume, with the settings of the config where those are asked for or needed."""
+        seed = self.seed
+        built = isinstance(self.optim_wrapper, OptimWrapper)
+        asked = group_settings(self.optim_wrapper) if built else None
         super().resume(filename, *args, **kwargs)
-        if isinstance(self.train_loop, GathersAgain):
-            self.train_loop.gathered = gathered_steps(self)
-        if asked:
+        if self.new_settings and self.seed != seed:  # the sampler has it already
+            self.set_randomness(**dict(self.cfg.get('randomness') or {}, seed=seed))
+        loop = self.train_loop
+        recounted = isinstance(loop, CosubEpochTrainLoop) and loop.recount()
+        if asked and (self.new_settings or recounted):
             take_settings(self, asked)
+        if isinstance(loop, GathersAgain):
+            loop.gathered = gathered_steps(self)
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale every group's learning rate to the global batch, accumulation included.
@@ -161,7 +169,10 @@ class CosubRunner(Runner):
         such stores show an object only when it is complete.
         """
         kwargs['meta'] = dict(
-            kwargs.get('meta') or {}, world_size=get_world_size(), cosub_mm_version=__version__
+            kwargs.get('meta') or {},
+            world_size=get_world_size(),
+            cosub_mm_version=__version__,
+            code=code_version(),
         )
         error = [None]
         try:
