@@ -13,7 +13,7 @@ from itertools import islice
 
 from mmengine.dist import get_rank
 from mmengine.runner import Runner
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Sampler
 
 from .seeds import LOADING, seed_all
 
@@ -24,7 +24,7 @@ class Batches:
     """The batches of a data loader, which is changed in place: its sampler and how it reads.
 
     Args:
-        dataloader: of a training. Loaders without a batch sampler (iterable data sets) are left as
+        dataloader: of a training. Iterable data sets and loaders that make no batches are left as
             they are.
     """
 
@@ -33,7 +33,7 @@ class Batches:
         self.sampler: _Placed | None = None
         batch_sampler = dataloader.batch_sampler
         sampler = getattr(batch_sampler, 'sampler', None)
-        if sampler is not None:
+        if sampler is not None and not isinstance(dataloader.dataset, IterableDataset):
             self.sampler = sampler if isinstance(sampler, _Placed) else _Placed(sampler)
             batch_sampler.sampler = self.sampler
             _seed_by_place(dataloader.dataset)

@@ -7,7 +7,7 @@ import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch import distributed as dist
 from torch.testing._internal.distributed.fake_pg import FakeStore
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Subset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Subset
 
 from cosub_mm.engine.batches import Batches, EndlessBatches
 
@@ -91,6 +91,18 @@ def test_a_data_set_that_reads_whole_batches():
 def test_a_list_is_a_data_set():
     indices = [torch.tensor([i]) for i in range(12)]
     assert torch.equal(of_pass(1, dataset=indices)[:, 0], of_pass(1)[:, 0].long())
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield from (torch.tensor([i]) for i in range(12))
+
+
+@pytest.mark.parametrize('batch_size, first', [(2, 10), (None, 5)])
+def test_a_stream_is_read_to_the_place(batch_size, first):
+    batches = Batches(DataLoader(Stream(), batch_size))
+    rest = [int(i) for batch in batches.of_pass(3, 1, done=5) for i in batch]
+    assert rest == list(range(first, 12))
 
 
 def test_another_loader_of_the_data_set_draws_on():
