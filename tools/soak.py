@@ -34,8 +34,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--step-seconds', type=float, default=0.05, help='no step is shorter; default: .05'
     )
     parser.add_argument('--nan', action='store_true', help='pictures that are not a number, too')
-    parser.add_argument('--persistent-workers', action='store_true')
-    parser.add_argument('--accumulate', type=int, default=1, help='gather gradients over N steps')
     return parser.parse_args(argv)
 
 
@@ -56,9 +54,7 @@ def _soak(args: argparse.Namespace, folder: Path, command: str) -> bool:
     # A sixth of the time for the undisturbed training, by the length of its steps.
     seconds = 60 * args.minutes
     epochs = args.epochs or max(6, round(seconds / 6 / (args.step_seconds * 16 + 0.5)))
-    training = write_config(
-        folder / 'soak.py', data, epochs, args.persistent_workers, args.accumulate
-    )
+    training = write_config(folder / 'soak.py', data, epochs)
     nan = tuple(training.iterations * i // 5 + 1 for i in range(1, 5)) if args.nan else ()
     campaign = Campaign(
         training,

@@ -17,6 +17,8 @@ __all__ = ['Campaign', 'Start']
 
 END_SECONDS = 60.0
 """In this time every process of a job has to be gone once one of them was hit."""
+FEWEST_HITS = 5
+"""So many there are however slow the machine is."""
 HARMS = ('a bit flipped', 'cut', 'zeros')
 
 
@@ -151,7 +153,8 @@ class Campaign:
         first = self.starts[0]
         pace = (first.seconds - self._start_up()) / self.training.iterations
         rest = self._start_up() + pace * (self.training.iterations - done)
-        return self.elapsed + 1.3 * rest < self.seconds
+        few = sum(bool(start.hit) for start in self.starts) < FEWEST_HITS
+        return few or self.elapsed + 1.3 * rest < self.seconds
 
     def _start_up(self) -> float:
         """How long the undisturbed training took to its first step."""
@@ -164,17 +167,19 @@ class Campaign:
         return self.hits.pop()
 
     def _full_disk(self, done: int) -> tuple[int, int] | None:
-        """A third of the starts find the disk full at the end of their first epoch."""
+        """Every third start finds the disk full at the end of its first epoch."""
         steps = self.training.steps
         last = (done // steps + 1) * steps + 2
-        fits = last < self.training.iterations - steps and done
-        return (last - 6, last) if fits and self.random.random() < 1 / 3 else None
+        fits = done and last < self.training.iterations - steps
+        return (last - 6, last) if fits and len(self.starts) % 3 == 2 else None
 
     def _watch(self, start: Start, hit: str) -> None:
         """Wait for the end, or for the moment of the hit."""
-        early = hit and self.random.random() < 1 / 6
+        early = hit and len(self.starts) % 6 == 5
         seconds = self.random.uniform(0, self._start_up())
         steps = self.random.randint(1, 2 * self.steps_between)
+        if start.job.full_disk:
+            steps = max(steps, start.job.full_disk[1] - start.begins + 4)
         told = self.elapsed
         for _ in start.job.watch(self.clock):
             place = start.job.last_iteration()
@@ -203,7 +208,7 @@ class Campaign:
                 start.harm, self.starts[-2].harm = self.starts[-2].harm, ''
                 return
         regular = sorted(work_dir.glob('epoch_*.pth'))
-        if start.round and not start.completed and len(regular) > 1 and self.random.random() < 0.2:
+        if start.hit and len(regular) > 1 and len(self.starts) % 4 == 3:
             start.harm = self.random.choice(HARMS)
             _damage(max(regular, key=_epoch), start.harm, self.random)
 

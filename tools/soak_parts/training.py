@@ -30,7 +30,7 @@ model = dict(
         num_classes={classes}, mean=[127.5] * 3, std=[64.0] * 3, to_rgb=True, to_onehot=True),
     train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]))
 train_dataloader = dict(
-    batch_size={batch}, num_workers=2, persistent_workers={persistent}, drop_last=True,
+    batch_size={batch}, num_workers=2, persistent_workers=True, drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type='CosubImageNet21k', data_root='{data}/train',
@@ -40,7 +40,7 @@ train_dataloader = dict(
             dict(type='RandomFlip', prob=0.5),
             dict(type='PackInputs')]))
 val_dataloader = dict(
-    batch_size={batch}, num_workers=1, persistent_workers={persistent},
+    batch_size={batch}, num_workers=1,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='CosubImageNet21k', data_root='{data}/val',
@@ -48,7 +48,7 @@ val_dataloader = dict(
 val_evaluator = dict(type='Accuracy', topk=(1,))
 val_cfg = dict()
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05), accumulative_counts={accumulate},
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05), accumulative_counts=3,
     clip_grad=dict(max_norm=1.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, end=1, convert_to_iter_based=True),
@@ -96,22 +96,16 @@ def make_data(folder: Path) -> None:
             _write_shard(folder / part / f'{name}.tar', pictures)
 
 
-def write_config(
-    path: Path, data: Path, epochs: int, persistent: bool = False, accumulate: int = 1
-) -> Training:
+def write_config(path: Path, data: Path, epochs: int) -> Training:
     """Write the config of a training.
 
     Args:
         path: the file.
         data: what :func:`make_data` wrote.
         epochs: length of the training.
-        persistent: whether data-loading workers live on from epoch to epoch.
-        accumulate: steps whose gradients are gathered.
     """
     numbers = dict(size=SIZE, classes=len(CLASSES), batch=BATCH, epochs=epochs)
-    path.write_text(
-        CONFIG.format(data=data, persistent=persistent, accumulate=accumulate, **numbers)
-    )
+    path.write_text(CONFIG.format(data=data, **numbers))
     return Training(path, epochs)
 
 
