@@ -49,11 +49,15 @@ $(STAMP):
 	$(RUN) -c 'import cosub_mm'
 	touch $@
 
+# What these start ends with them, also when make itself is killed.
+demo test soak: export COSUB_END_WITH_PARENT = 1
+test: export OMP_NUM_THREADS = 1
+
 demo: setup
 	$(RUN) tools/demo.py
 
 test: setup
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist worksteal -q
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -q
 
 # Builds wheel and source distribution and installs each where this checkout is out of sight.
 packaging: setup

@@ -19,6 +19,8 @@ from mmengine.config import Config
 from PIL import Image
 
 from cosub_mm.datasets.demo import VERSION
+from cosub_mm.datasets.manifest import write_atomically
+from cosub_mm.engine.distributed import end_with_make
 from cosub_mm.engine.errors import run_tool
 from cosub_mm.engine.stages import Stage, StageResult, duration, run_stages
 from cosub_mm.evaluation.curves import plot_curves
@@ -195,9 +197,9 @@ def write_table(rows: Sequence[StageResult], work_dir: Path) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     where = f'{cores} CPU cores, Python {platform.python_version()}, torch {torch.__version__}'
     text = '\n'.join([*lines, '', f'Measured by `make demo` on {where}.']) + '\n'
-    (work_dir / 'table.md').write_text(text)
+    write_atomically(work_dir / 'table.md', text.encode())
     content = dict(stages=[vars(row) for row in rows], total=total, machine=where)
-    (work_dir / 'table.json').write_text(json.dumps(content, indent=1))
+    write_atomically(work_dir / 'table.json', json.dumps(content, indent=1).encode())
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -214,12 +216,15 @@ def run(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     data, work_dir = _from_root(args.data_dir), _from_root(args.work_dir)
     os.chdir(ROOT)
+    end_with_make()
     signal.signal(signal.SIGTERM, _interrupt)
     say = partial(print, flush=True)
     rows = run_stages(stages(data, work_dir), work_dir, ROOT, args.overwrite, say)
     files = [Path(work_dir, name) for name in (*PICTURES, 'table.md', 'table.json')]
     done_before = all(row.reused for row in rows[1:])
+    # The table is the last to be written: with it the pictures are whole.
     if not done_before or not all(file.exists() for file in files):
+        files[-1].unlink(missing_ok=True)
         write_pictures(Path(work_dir))
         write_table(rows, Path(work_dir))
     say('\n' + Path(work_dir, 'table.md').read_text())

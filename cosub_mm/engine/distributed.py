@@ -15,7 +15,14 @@ import sys
 import torch
 from torch import distributed as dist
 
-__all__ = ['LAUNCHERS', 'close_process_group', 'global_rank', 'open_process_group']
+__all__ = [
+    'LAUNCHERS',
+    'close_process_group',
+    'end_with_make',
+    'end_with_parent',
+    'global_rank',
+    'open_process_group',
+]
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -76,6 +83,15 @@ def end_with_parent() -> None:
     """
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_with_make() -> None:
+    """Let this process end with ``make``, where that has started it.
+
+    The Makefile says so by a variable; a command typed at a terminal may go on when that closes.
+    """
+    if os.environ.get('COSUB_END_WITH_PARENT'):
+        end_with_parent()
 
 
 def _export_environment(launcher: str) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from cosub_mm.datasets.manifest import write_atomically
 
+from .distributed import end_with_parent
+
 __all__ = ['Stage', 'StageError', 'StageResult', 'run_stages']
 
 STATE = 'stage.json'
@@ -146,7 +148,7 @@ class _Run:
     def _run(self, line: list[str]) -> None:
         self.say(f'  $ python {shlex.join(line)}')
         shown = time.monotonic()
-        with open(self.folder / OUTPUT, 'a') as file:
+        with open(self.folder / OUTPUT, 'a', buffering=1) as file:  # by lines, for a kill
             file.write(f'$ python {shlex.join(line)}\n')
             process = subprocess.Popen(
                 [sys.executable, *line],
@@ -155,6 +157,7 @@ class _Run:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
+                preexec_fn=end_with_parent,  # or it would train on when this process is killed
             )
             try:
                 for text in process.stdout:
@@ -164,7 +167,7 @@ class _Run:
                         self.say('    ' + text.partition('INFO - ')[2].strip()[:150])
                 code = process.wait()
             except BaseException:
-                # The child has the same signal; it must not outlive us.
+                # By Ctrl-C it has the same signal. A training saves behind its step and ends.
                 process.terminate()
                 process.wait()
                 raise
