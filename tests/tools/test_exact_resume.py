@@ -60,6 +60,7 @@ CASES = {
         (),
     ),
     'CosubClassifier': ('classification', CLASSIFIER, 'iter_4', 'iter_6', ()),
+    'bf16': ('classification', CLASSIFIER, 'iter_4', 'iter_6', ('--amp', 'bf16')),
 }
 
 
