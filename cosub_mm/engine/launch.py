@@ -32,7 +32,7 @@ from .config_changes import compare_with_checkpoint
 from .distributed import open_process_group
 from .errors import user_errors
 from .execution import check_execution
-from .hooks import EfficientDropPathHook
+from .hooks import EfficientDropPathHook, ValidatedBuffersHook
 from .interruption import StopHook, StopSignals
 from .isolation import own_instances
 from .labels import compare_tested_classes, compare_trained_classes
@@ -162,6 +162,7 @@ def _run_training(cfg: Config, args: Namespace) -> None:
     with StopSignals() as signals:
         runner.register_hook(StopHook(signals))
         runner.register_hook(MissedValidationHook())
+        runner.register_hook(ValidatedBuffersHook())
         runner.train()
     runner.logger.info('finished\n' + summary(cfg, runner.work_dir, runner.log_dir))
 

@@ -1,6 +1,7 @@
 """A run that is killed and resumed is, bit by bit, the run that nobody disturbed."""
 
 import json
+import math
 import os
 import random
 import subprocess
@@ -11,15 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.optim.optimizer import amp_optimizer_wrapper
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import DATASETS, METRICS, MODELS
 from torch import distributed as dist
 from torch import nn
 from torch.amp import GradScaler
 from torch.utils.data import Dataset
 
+from cosub_mm.engine.hooks import ValidatedBuffersHook
 from cosub_mm.engine.isolation import own_instances
 from cosub_mm.engine.runner import CosubRunner
 from tests.engine.toy import config
@@ -35,6 +38,8 @@ class RandomModel(BaseModel):
         self.last = nn.Linear(8, 2)
 
     def forward(self, x, mode='loss'):
+        if mode == 'predict':
+            return self.last(self.net(x)).flatten().tolist()
         y = self.last(self.net(x)) * (1 + random.random() + np.random.rand())
         return dict(loss=y.square().mean() + y.mean())
 
@@ -54,6 +59,17 @@ class RandomData(Dataset):
     def __getitem__(self, index: int) -> dict:
         type(self).reads += 1
         return dict(x=torch.rand(3) + index / 9 + random.random() + np.random.rand())
+
+
+@METRICS.register_module(force=True)
+class Outputs(BaseMetric):
+    """A score in which every output counts, so also the statistics of the norm."""
+
+    def process(self, data_batch, data_samples):
+        self.results += data_samples
+
+    def compute_metrics(self, results):
+        return dict(score=math.fsum(results))
 
 
 class Kill(Hook):
@@ -135,6 +151,9 @@ def make(work_dir, changes, loader, **more):
     changes['custom_hooks'] = [dict(type='EpochSeedHook'), *changes['custom_hooks']]
     cfg = config(work_dir, images=20, model=dict(type='RandomModel'), **changes, **more)
     cfg.train_dataloader.dataset.type = 'RandomData'
+    if 'val_evaluator' in cfg:
+        cfg.val_evaluator.type = 'Outputs'
+        cfg.val_dataloader.dataset.images = 8
     cfg.train_dataloader.sampler.shuffle = True
     cfg.train_dataloader.update(loader)
     return cfg
@@ -144,15 +163,19 @@ def train(cfg, steps=None) -> None:
     with own_instances():
         runner = CosubRunner.from_cfg(cfg)
         runner.register_hook(Kill(steps))
+        runner.register_hook(ValidatedBuffersHook())
         runner.train()
 
 
 def history(work_dir) -> dict:
-    """(loss, learning rate) by step, of all starts of a run; a later start has the last word."""
+    """Losses, rates and scores of all starts of a run; a later start has the last word."""
     lines = {}
     for file in sorted(work_dir.glob('*/vis_data/scalars.json'), key=lambda f: f.stat().st_mtime):
         for line in map(json.loads, file.read_text().splitlines()):
-            lines[line['step']] = line['loss'], line['lr']
+            if 'score' in line:  # by epoch, and behind the epoch's last step
+                lines[f'epoch {line["step"]}'] = line['score']
+            else:
+                lines[line['step']] = line['loss'], line['lr']
     return lines
 
 
@@ -193,13 +216,12 @@ def process_of_two(rank: int, folder: Path) -> None:
     The processes share the file system, so that each finds the checkpoint of the first.
     """
     dist.init_process_group('gloo', rank=rank, world_size=2, init_method=f'file://{folder}/store')
-    changes = OVER_3 | EMA | by_iteration(7)
+    changes = OVER_3 | EMA | by_iteration(7) | dict(validate=True, launcher='pytorch')
     straight, run = folder / 'straight', folder / 'run'
-    train(make(straight, changes, {}, launcher='pytorch'))
+    train(make(straight, changes, {}))
     with pytest.raises(KeyboardInterrupt):
-        train(make(run, changes, {}, launcher='pytorch'), 8)
-    resume = dict(resume=True, load_from=str(run / 'iter_7.pth'), launcher='pytorch')
-    train(make(run, changes, {}, **resume))
+        train(make(run, changes, {}), 8)
+    train(make(run, changes, {}, resume=True, load_from=str(run / 'iter_7.pth')))
     dist.destroy_process_group()
 
 
@@ -215,7 +237,7 @@ def test_two_processes(tmp_path):
     assert [process.wait(200) for process in processes] == [0, 0]
     straight, run = tmp_path / 'straight', tmp_path / 'run'
     assert not differences(state(straight, 'iter_10'), state(run, 'iter_10'))
-    assert len(history(straight)) == 10 and history(run) == history(straight)
+    assert len(history(straight)) == 12 and history(run) == history(straight)
 
 
 @pytest.mark.parametrize('case', CASES)
