@@ -27,6 +27,8 @@ __all__ = [
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Looked up here: between fork and exec nothing may be loaded.
+_prctl = ctypes.CDLL(None).prctl if sys.platform == 'linux' else None
 
 # launcher -> our names -> the names under which the launcher gives them
 _LAUNCHER_ENV = {
@@ -81,8 +83,8 @@ def end_with_parent() -> None:
     torchrun killed at once leaves its processes training on, while a new job already reads and
     writes the same checkpoints. Data-loading workers watch their own parent.
     """
-    if sys.platform == 'linux':
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def end_with_make() -> None:
