@@ -52,3 +52,17 @@ def test_every_config_is_in_its_readme(folder):
     files = {path.name for path in (ROOT / f'configs/{folder}').glob('*.py')}
     assert set(linked) == files
     assert len(linked) == len(files)
+
+
+def test_every_promise_names_tests_that_exist():
+    text = (ROOT / 'docs/reliability.md').read_text()
+    named = re.findall(r'`(tests/[\w/]+\.py)::(\w+)`', text)
+    assert len(named) > 20
+    missing = [
+        f'{path}::{name}'
+        for path, name in named
+        if not (ROOT / path).is_file() or f'\ndef {name}(' not in (ROOT / path).read_text()
+    ]
+    assert not missing
+    rows = [line for line in text.partition('## What is promised')[2].splitlines() if '|' in line]
+    assert all('tests/' in row or 'the soak' in row for row in rows[2:])
