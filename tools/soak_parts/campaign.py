@@ -207,10 +207,10 @@ class Campaign:
             if not start.job.notes():  # hit before it could look: the next one will
                 start.harm, self.starts[-2].harm = self.starts[-2].harm, ''
                 return
-        regular = sorted(work_dir.glob('epoch_*.pth'))
-        if start.hit and len(regular) > 1 and len(self.starts) % 4 == 3:
+        resumable = sorted(_resumable(work_dir), key=lambda path: path.stat().st_mtime_ns)
+        if start.hit and len(resumable) > 1 and len(self.starts) % 4 == 3:
             start.harm = self.random.choice(HARMS)
-            _damage(max(regular, key=_epoch), start.harm, self.random)
+            _damage(resumable[-1], start.harm, self.random)
 
     def _report(self, start: Start) -> None:
         steps = len(start.job.iterations())
@@ -248,14 +248,15 @@ def _problem(path: Path) -> str:
 def _newest(work_dir: Path) -> int:
     """Iterations that the newest whole checkpoint has behind it."""
     numbers = [0]
-    for path in work_dir.glob('*_*.pth'):
-        if path.name.startswith(('epoch_', 'iter_')) and not _problem(path):
+    for path in _resumable(work_dir):
+        if not _problem(path):
             numbers.append(load_checkpoint(str(path), peek=True)['meta']['iter'])
     return max(numbers)
 
 
-def _epoch(path: Path) -> int:
-    return int(path.stem.split('_')[1])
+def _resumable(work_dir: Path) -> list[Path]:
+    """Checkpoints that a training can go on from: those behind an epoch, or in one."""
+    return [*work_dir.glob('epoch_*.pth'), *work_dir.glob('iter_*.pth')]
 
 
 def _damage(path: Path, harm: str, chance: random.Random) -> None:
