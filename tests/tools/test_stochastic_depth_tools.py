@@ -243,3 +243,8 @@ def test_host_time_of_five_ways_side_by_side():
     lines = host.table(times).splitlines()
     assert [line.split('|')[1].strip() for line in lines[2:]] == list(host.WAYS)
     assert len(host.WAYS) == 5 and 'in all' in lines[2]
+
+
+def test_evaluation_costs_what_the_untouched_model_costs():
+    least, middle = host.measure_evaluation(0.25, rounds=12, warmup=2)
+    assert 0.8 < least < 1.1 and 0.8 < middle < 1.1  # coarse, for a machine that others use

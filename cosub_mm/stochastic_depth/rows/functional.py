@@ -63,6 +63,7 @@ def kept_count(batch: int, rate: float) -> tuple[int, float]:
     return whole, expected - whole
 
 
+_CPU = torch.device('cpu')
 _count = lru_cache(kept_count)  # the same two numbers in each step; not for torch.compile
 
 
@@ -105,7 +106,7 @@ def draw_rows(
     order = torch.randperm(batch, device=device)
     if not fraction:
         return Rows(order[:whole], whole, None, scale, batch)
-    kept = whole + (torch.rand((), device='cpu').item() < fraction)
+    kept = whole + (torch.rand(1, device=_CPU).item() < fraction)
     computed = whole + 1 if batch >= STATIC_FROM else max(kept, 1)
     return Rows(order[:computed], kept, None, scale, batch)
 
@@ -160,32 +161,20 @@ def _is_channels_last(x: Tensor) -> bool:
     )
 
 
-def _empty(x: Tensor, batch: int) -> Tensor:
-    """Uninitialised (batch, *x.shape[1:]) in the memory format of ``x``, no view of another."""
-    shape = (batch, *x.shape[1:])
-    if not _is_channels_last(x):
-        return x.new_empty(shape)
-    _, channels, height, width = shape
-    return x.new_empty_strided(shape, (channels * height * width, 1, width * channels, channels))
+def _empty_channels_last(x: Tensor, batch: int) -> Tensor:
+    """Uninitialised (batch, *x.shape[1:]) in that format; no view, which could not be changed."""
+    _, channels, height, width = x.shape
+    strides = (channels * height * width, 1, width * channels, channels)
+    return x.new_empty_strided((batch, channels, height, width), strides)
 
 
 def gather_rows(x: Tensor, index: Tensor) -> Tensor:
     """Rows of x, (B, ...) -> (computed, ...), in its memory format; without gradient."""
-    if not _is_channels_last(x):
+    if x.ndim != 4 or not _is_channels_last(x):
         return x.index_select(0, index)
-    out = _empty(x, len(index))  # index_select itself would return the default format
+    out = _empty_channels_last(x, len(index))  # index_select itself returns the default format
     torch.index_select(x.permute(0, 2, 3, 1), 0, index, out=out.permute(0, 2, 3, 1))
     return out
-
-
-def _add_in_place(x: Tensor, rows: Tensor, index: Tensor, scale: float) -> Tensor:
-    """Add ``scale * rows`` to the rows ``index`` of x, in place; rows beyond ``index`` are left."""
-    if len(rows) > len(index):
-        rows = rows[: len(index)]
-    if x.ndim == 4 and _is_channels_last(x):  # the kernels are fast in the order of the memory
-        x.permute(0, 2, 3, 1).index_add_(0, index, rows.permute(0, 2, 3, 1), alpha=scale)
-        return x
-    return x.index_add_(0, index, rows, alpha=scale)
 
 
 class _Put(torch.autograd.Function):
@@ -194,19 +183,27 @@ class _Put(torch.autograd.Function):
     @staticmethod
     def forward(ctx, residual: Tensor, rows: Rows) -> Tensor:
         ctx.rows = rows
-        index = rows.index
-        if rows.kept < index.shape[0]:
-            index = index[: rows.kept]
-        return _add_in_place(_empty(residual, rows.batch).zero_(), residual, index, rows.scale)
+        index, kept, _, scale, batch = rows
+        if residual.ndim == 4 and _is_channels_last(residual):
+            out = _empty_channels_last(residual, batch).zero_()
+            inner, residual = out.permute(0, 2, 3, 1), residual.permute(0, 2, 3, 1)  # is faster
+        else:
+            out = inner = residual.new_zeros((batch, *residual.shape[1:]))
+        if kept < index.shape[0]:
+            index, residual = index[:kept], residual[:kept]
+        inner.index_add_(0, index, residual, alpha=scale)
+        return out
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        rows = ctx.rows
-        out = take_rows(grad, rows)
-        if rows.scale != 1:
-            out = out * rows.scale if torch.is_grad_enabled() else out.mul_(rows.scale)
-        if rows.kept < rows.index.shape[0]:
-            out[rows.kept :] = 0
+        index, kept, _, scale, _ = rows = ctx.rows
+        if torch.is_grad_enabled():  # it is differentiated a second time
+            return take_rows(grad, rows) * _column(_weights(rows, grad), grad), None
+        out = gather_rows(grad, index)
+        if scale != 1:
+            out.mul_(scale)
+        if kept < index.shape[0]:
+            out[kept].zero_()
         return out, None
 
 

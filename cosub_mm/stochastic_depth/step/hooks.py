@@ -84,13 +84,13 @@ class Start:
         x = args[0] if args else None
         if not isinstance(x, Tensor):
             raise errors.no_tensor(end.place, self.path, x)
-        compiling = torch.compiler.is_compiling()
-        if compiling:
-            end.step.thread = None
+        step, device = end.step, x.device
+        if torch.compiler.is_compiling():
+            step.thread = None
         else:
-            self._check(module)
-            end.step.thread = get_ident()
-        device = x.device
+            if self.parent._modules.get(self.name) is not self.module or module is not self.module:
+                self._check(module)
+            step.thread = get_ident()
         rows = draw_rows(x.shape[0], rate, device, end.scale_by_keep)
         end.count(rows, device)
         if not takes_subset(
@@ -100,11 +100,11 @@ class Start:
             rows.index.shape[0],
             rows.batch,
         ):
-            end.step.plan = Plan(rows, False)
+            step.plan = Plan(rows, False)
             return None
         taken = take_rows(x, rows)
         saving = None if self.save is None else self.save(x, taken, rows.index)
-        end.step.plan = Plan(rows, True, saving)
+        step.plan = Plan(rows, True, saving)
         if saving is not None:
             saving.__enter__()
         return (taken, *args[1:])
