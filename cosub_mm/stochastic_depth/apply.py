@@ -6,7 +6,14 @@ from torch import nn
 
 from .places.attach import attach, detach_all
 from .places.drop_path import ends_of, keeps_zero
-from .places.table import Branch, branches_of, class_name, has_shortcut, refusal_of
+from .places.table import (
+    Branch,
+    branches_of,
+    class_name,
+    has_shortcut,
+    refusal_of,
+    with_sides,
+)
 from .report import Report, describe
 from .rows.rule import IMPLEMENTATIONS
 from .rows.schedule import block_rates
@@ -181,7 +188,11 @@ def _collect(
                 True,
             )
     order = [name for name, _ in model.named_modules()]
-    return [(name, *blocks[name]) for name in sorted(blocks, key=order.index)], skipped
+    return [
+        (name, block, with_sides(model, name, branches), found)
+        for name in sorted(blocks, key=order.index)
+        for block, branches, found in (blocks[name],)
+    ], skipped
 
 
 def _leave_out_without_shortcut(blocks: dict[str, tuple]) -> dict[str, str]:

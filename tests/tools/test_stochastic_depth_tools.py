@@ -246,5 +246,5 @@ def test_host_time_of_five_ways_side_by_side():
 
 
 def test_evaluation_costs_what_the_untouched_model_costs():
-    least, middle = host.measure_evaluation(0.25, rounds=12, warmup=2)
-    assert 0.8 < least < 1.1 and 0.8 < middle < 1.1  # coarse, for a machine that others use
+    ratio, _ = host.measure_evaluation(0.25, rounds=9, warmup=2)
+    assert 0.9 < ratio < 1.1  # coarse, for a machine that others use

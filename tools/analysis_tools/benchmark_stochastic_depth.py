@@ -84,11 +84,8 @@ def main() -> int:
     if args.host:
         for rate in args.rates:
             text = host.table(host.measure_host(rate, args.rounds, args.warmup))
-            least, middle = host.measure_evaluation(rate, args.rounds, args.warmup)
-            text += (
-                f'\n\nevaluation, ours over the untouched model: {least:.4f} by the least times, '
-                f'{middle:.4f} by the median of the rounds'
-            )
+            ratio, spread = host.measure_evaluation(rate, args.rounds, args.warmup)
+            text += f'\n\nevaluation, ours over the untouched model: {ratio:.4f} ±{spread:.4f}'
             print(
                 f'\nrate {rate}, microseconds of a branch above no drop path\n\n{text}', flush=True
             )

@@ -1,6 +1,7 @@
 """Putting ends and hooks into a block, and taking them out."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -14,13 +15,14 @@ from cosub_mm.stochastic_depth.step.hooks import (
     Leave,
     MethodStart,
     SharedStart,
+    SideRows,
     Start,
     Watch,
 )
 from cosub_mm.stochastic_depth.step.module import Place, StochasticDepth
 
 from .drop_path import built_rate, ends_of, is_drop_path, parent_of
-from .table import Branch
+from .table import Branch, Side
 
 __all__ = ['attach', 'changes', 'detach_all']
 
@@ -122,6 +124,8 @@ def _look_up(block: nn.Module, branch: Branch) -> tuple[_Spot, list[nn.Module | 
         originals = [getattr(*place) for place in places]
         if branch.start is not None:
             getattr(*parent_of(block, branch.start))
+        for side in branch.sides:
+            block.get_submodule(side.module)
     except AttributeError as error:
         raise ValueError(f'{type(block).__name__} has no branch {branch}: {error}.') from None
     if branch.after:  # its DropPath stands elsewhere
@@ -177,9 +181,12 @@ def _hook(
             hooks += _start(block, path, end, group[0], saving)
         if starts:
             begun.append(end)
+            hooks += [_side(block, side, end) for branch in group for side in branch.sides]
         end.hooks = hooks
     if begun:
-        watch = Hook(block, 'register_forward_hook', Watch(begun), always_call=True)
+        watch = Hook(
+            block, 'register_forward_hook', Watch(begun), with_kwargs=True, always_call=True
+        )
         begun[0].hooks.append(watch)
     for end in ends:
         end.train(end.training)
@@ -204,6 +211,19 @@ def _start(
     if may_save:
         hooks.append(Hook(first, 'register_forward_hook', Leave(end), always_call=True))
     return hooks
+
+
+def _side(block: nn.Module, side: Side, end: StochasticDepth) -> Hook:
+    """The hook of a module that takes something else by sample."""
+    module = block.get_submodule(side.module)
+    names = list(inspect.signature(module.forward).parameters)
+    if side.argument not in names:
+        raise ValueError(
+            f'{type(block).__name__}: {side.module!r} ({type(module).__name__}) has no argument '
+            f'{side.argument!r}, only {names}.'
+        )
+    rows = SideRows(end, side.argument, names.index(side.argument), side.ndim)
+    return Hook(module, 'register_forward_pre_hook', rows, with_kwargs=True)
 
 
 def _check_end(block: nn.Module, path: str, original: nn.Module | None) -> None:

@@ -5,21 +5,41 @@ or behind its last module where the block has no DropPath there. Everything betw
 rows only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from inspect import signature
 
 from torch import nn
 
 __all__ = [
     'BLOCKS',
     'REFUSED',
+    'SIDES',
     'Branch',
+    'Side',
     'branches_of',
     'class_name',
     'has_shortcut',
     'owner_of_forward',
     'refusal_of',
     'register_block',
+    'with_sides',
 ]
+
+
+@dataclass(frozen=True)
+class Side:
+    """What a branch is given beside the stream, sample by sample: a mask, positions, a condition.
+
+    Args:
+        module: path of a module of the branch that takes it, seen from the block.
+        argument: name of the argument of that module's ``forward``.
+        ndim: its dimensions where it holds one entry a sample, in the first of them. With fewer or
+            more it is left as it is: all samples share it.
+    """
+
+    module: str
+    argument: str
+    ndim: int
 
 
 @dataclass(frozen=True)
@@ -40,6 +60,8 @@ class Branch:
         undropped: why the branch keeps a rate of 0 where its block was built with 0, whatever
             ``drop_rate`` is: its authors never drop it. To drop it all the same, build the block
             with a rate, or register it without this.
+        sides: what modules of the branch are given sample by sample beside the stream. The kept
+            rows of it are handed on.
     """
 
     start: str | None
@@ -48,6 +70,7 @@ class Branch:
     after: bool = False
     shortcut: str | None = None
     undropped: str = ''
+    sides: tuple[Side, ...] = ()
 
 
 _CLASS = 'class attention: its authors drop it in no recipe'
@@ -186,6 +209,15 @@ BLOCKS: dict[str, tuple[Branch, ...]] = {
 """Branches by dotted name of the class that defines ``forward``, in the order in which they run."""
 
 
+SIDES: dict[str, tuple[Side, ...]] = {
+    'timm.models.naflexvit.NaFlexVit': (Side('attn', 'attn_mask', 4), Side('attn', 'rope', 4)),
+}
+"""What the blocks of a model are given by sample, by the model's dotted name.
+
+Blocks that other models call with nothing by sample do without the hooks that this takes.
+"""
+
+
 def register_block(block: type[nn.Module] | str, *branches: Branch) -> None:
     """Tell where the branches of a block class are.
 
@@ -220,6 +252,24 @@ def branches_of(module: nn.Module) -> tuple[Branch, ...] | None:
     A subclass that inherits ``forward`` is the same block; one that overrides it may be any.
     """
     return BLOCKS.get(class_name(owner_of_forward(type(module))))
+
+
+def with_sides(model: nn.Module, name: str, branches: tuple[Branch, ...]) -> tuple[Branch, ...]:
+    """``branches`` of the block ``name``, with the :data:`SIDES` that ``model`` gives it."""
+    path, given = '', [*SIDES.get(class_name(type(model)), ())]
+    for part in name.split('.')[:-1]:
+        path = f'{path}.{part}'.lstrip('.')
+        given += SIDES.get(class_name(type(model.get_submodule(path))), ())
+    sides = [side for side in given if name and _takes(model.get_submodule(name), side)]
+    if not sides:
+        return branches
+    first = replace(branches[0], sides=tuple(dict.fromkeys((*branches[0].sides, *sides))))
+    return (first, *branches[1:])
+
+
+def _takes(block: nn.Module, side: Side) -> bool:
+    module = dict(block.named_modules()).get(side.module)
+    return module is not None and side.argument in signature(module.forward).parameters
 
 
 def has_shortcut(block: nn.Module, branch: Branch) -> bool:

@@ -1,11 +1,21 @@
 """What is said where the rows of a branch do not come to its end as they should."""
 
+import inspect
+import sys
 from typing import Any
 
 import torch.fx
 from torch import Tensor, nn
 
-__all__ = ['data_parallel', 'no_start', 'not_ended', 'other_rows', 'two_threads', 'wrapped']
+__all__ = [
+    'data_parallel',
+    'explain_failure',
+    'no_start',
+    'not_ended',
+    'other_rows',
+    'two_threads',
+    'wrapped',
+]
 
 _AGAIN = 'Change the model first, then call apply_stochastic_depth (again).'
 
@@ -18,6 +28,36 @@ def other_rows(place: Any, expected: int, batch: int, x: Tensor) -> RuntimeError
         f'or something that it is given has all rows. Use '
         f"implementation='mask' for this model, or register the block with a later start."
     )
+
+
+def explain_failure(place: Any, block: nn.Module, args: tuple, kwargs: dict) -> None:
+    """Say of a block that fails what it was given that may be the reason, beside the stream.
+
+    An error of one's own would be swallowed where this is called: in a hook, while another is on
+    its way. So that one is told.
+    """
+    error = sys.exc_info()[1]
+    if type(error) not in (RuntimeError, AssertionError, ValueError, IndexError):
+        return
+    names = list(inspect.signature(block.forward).parameters)
+    given = {**dict(zip(names, args)), **kwargs}
+    stream = next((x for x in args if isinstance(x, Tensor)), None)
+    if stream is None or not stream.ndim:
+        return
+    suspects = [
+        name
+        for name, x in given.items()
+        if isinstance(x, Tensor) and x is not stream and x.shape[:1] == stream.shape[:1]
+    ]
+    if suspects:
+        error.args = (
+            f'{place.block} ({place.block_type}) fails where its residual branches see the kept '
+            f'rows only, and it is given {", ".join(map(repr, suspects))} beside the stream with '
+            f'all {len(stream)} rows. If that holds one entry a sample, use '
+            f"implementation='mask', or tell which module of the branch takes it: "
+            f'register_block({type(block).__name__}, Branch(start, end, sides=(Side(module, '
+            f'argument, ndim),)), ...). It fails with: {error}',
+        )
 
 
 def no_start(end: nn.Module, x: Any) -> RuntimeError:

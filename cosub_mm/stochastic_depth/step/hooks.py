@@ -13,7 +13,7 @@ from . import errors
 from .module import StochasticDepth
 from .plan import Plan
 
-__all__ = ['Finish', 'Hook', 'Leave', 'MethodStart', 'SharedStart', 'Start', 'Watch']
+__all__ = ['Finish', 'Hook', 'Leave', 'MethodStart', 'SharedStart', 'SideRows', 'Start', 'Watch']
 
 
 class Hook:
@@ -93,12 +93,10 @@ class Start:
             step.thread = get_ident()
         rows = draw_rows(x.shape[0], rate, device, end.scale_by_keep)
         end.count(rows, device)
-        if not takes_subset(
-            end.implementation,
-            end.place.convolutional,
-            device.type,
-            rows.index.shape[0],
-            rows.batch,
+        computed = rows.index.shape[0]
+        # Without a row to spare, a gather would only put what comes from elsewhere out of order.
+        if computed == rows.batch or not takes_subset(
+            end.implementation, end.place.convolutional, device.type, computed, rows.batch
         ):
             step.plan = Plan(rows, False)
             return None
@@ -173,6 +171,38 @@ class MethodStart:
         return getattr(type(self.owner), self.name)(self.owner, *args, **kwargs)
 
 
+class SideRows:
+    """Forward pre-hook of a module that is given more than the stream sample by sample.
+
+    Args:
+        end: the end of the branch that the module belongs to.
+        name: the argument.
+        position: where it stands if it is given by position.
+        ndim: its dimensions where it has one entry a sample.
+    """
+
+    __slots__ = ('end', 'name', 'ndim', 'position')
+
+    def __init__(self, end: StochasticDepth, name: str, position: int, ndim: int) -> None:
+        self.end, self.name, self.position, self.ndim = end, name, position, ndim
+
+    def __call__(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple | None:
+        """Hand on the kept rows of it, too."""
+        plan = self.end.step.plan
+        if plan is None or not plan.subset:
+            return None
+        given = self.name in kwargs
+        if not given and self.position >= len(args):
+            return None
+        x = kwargs[self.name] if given else args[self.position]
+        if not isinstance(x, Tensor) or x.ndim != self.ndim or x.shape[0] != plan.rows.batch:
+            return None
+        x = x.index_select(0, plan.rows.index)
+        if given:
+            return args, {**kwargs, self.name: x}
+        return (*args[: self.position], x, *args[self.position + 1 :]), kwargs
+
+
 class Watch:
     """Forward hook of a block, also called when it fails: what was begun must have ended."""
 
@@ -181,8 +211,10 @@ class Watch:
     def __init__(self, ends: list[StochasticDepth]) -> None:
         self.ends = ends
 
-    def __call__(self, module: nn.Module, args: tuple, output: Any) -> None:
+    def __call__(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
         """Forget what a failed pass has left; complain of what another has."""
+        if output is None:
+            errors.explain_failure(self.ends[0].place, module, args, kwargs)
         for end in self.ends:
             if end.step.plan is not None:
                 end.step.plan = None
