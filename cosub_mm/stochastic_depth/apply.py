@@ -6,19 +6,21 @@ from torch import nn
 
 from .places.attach import attach, detach_all
 from .places.drop_path import ends_of, keeps_zero
+from .places.sides import with_sides
 from .places.table import (
     Branch,
     branches_of,
     class_name,
     has_shortcut,
+    is_registered,
     refusal_of,
-    with_sides,
 )
 from .report import Report, describe
 from .rows.rule import IMPLEMENTATIONS
 from .rows.schedule import block_rates
 from .savings.regather import regather_for_backward
 from .search.find import UnknownBlockError, drop_path_slots, find_branches, unnamed_places
+from .search.registered import prove_at_first_input, prove_on_example
 from .step.counts import Counts
 from .step.module import Place, StochasticDepth
 
@@ -53,7 +55,8 @@ def apply_stochastic_depth(
     The model is changed in place: hooks gather the kept rows where a branch starts, and the module
     in DropPath's place puts them back. Parameters, ``state_dict`` keys and evaluation stay. Blocks
     that the table does not name are searched on an example input, and what is found is proven:
-    subset and mask must agree in float64, outputs and gradients.
+    subset and mask must agree in float64, outputs and gradients. What :func:`register_block` was
+    told is proven, too: on ``example_input``, or when the block first runs in training.
 
     Args:
         model: any module with residual blocks of timm, mmpretrain or one's own.
@@ -72,8 +75,9 @@ def apply_stochastic_depth(
 
     Raises:
         ValueError: bad arguments; no residual branch found; one block under two names.
-        UnknownBlockError: a branch that is neither in the table nor found and proven, or a block
-            that nothing can be done about.
+        UnknownBlockError: a branch that is neither in the table nor found and proven, that is not
+            what it is registered as (here, or in the first forward pass), or a block that nothing
+            can be done about.
     """
     settings = Settings(drop_rate, schedule, implementation)
     _check(model, settings)
@@ -85,7 +89,12 @@ def apply_stochastic_depth(
         named, skipped = _collect(model, settings, example_input)
         if not named:
             raise ValueError(_nothing_found(model, skipped))
+        registered = _to_prove(named, settings)
+        if registered and example_input is not None:
+            prove_on_example(model, registered, example_input)
         _attach_all(named, settings, rates, tuple(skipped.items()))
+        if example_input is None:
+            prove_at_first_input(registered)
     except Exception:
         detach_all(model)
         raise
@@ -240,6 +249,17 @@ def _attach_all(
             counts,
             SAVING,
         )
+
+
+def _to_prove(blocks: list, settings: Settings) -> list[tuple[str, nn.Module, tuple[Branch, ...]]]:
+    """Blocks that compute fewer rows on nothing but somebody's word."""
+    if settings.implementation == 'mask':
+        return []
+    return [
+        (name, block, branches)
+        for name, block, branches, found in blocks
+        if not found and is_registered(block) and any(b.start is not None for b in branches)
+    ]
 
 
 def _scheduled(blocks: list, settings: Settings, kept: dict) -> dict[str, float]:

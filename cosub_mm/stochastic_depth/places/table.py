@@ -5,24 +5,22 @@ or behind its last module where the block has no DropPath there. Everything betw
 rows only.
 """
 
-from dataclasses import dataclass, replace
-from inspect import signature
+from dataclasses import dataclass
 
 from torch import nn
 
 __all__ = [
     'BLOCKS',
     'REFUSED',
-    'SIDES',
     'Branch',
     'Side',
     'branches_of',
     'class_name',
     'has_shortcut',
+    'is_registered',
     'owner_of_forward',
     'refusal_of',
     'register_block',
-    'with_sides',
 ]
 
 
@@ -183,6 +181,8 @@ _MMPRETRAIN = {
     'sparse_convnext.SparseConvNeXtBlock': (Branch(None, 'drop_path'),),
 }
 
+_TORCH_LAYERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+
 REFUSED: dict[str, str] = {
     'mmpretrain.models.backbones.revvit.RevTransformerEncoderLayer': (
         'it computes its branches anew in a backward pass of its own, where a forward pass would '
@@ -209,13 +209,7 @@ BLOCKS: dict[str, tuple[Branch, ...]] = {
 """Branches by dotted name of the class that defines ``forward``, in the order in which they run."""
 
 
-SIDES: dict[str, tuple[Side, ...]] = {
-    'timm.models.naflexvit.NaFlexVit': (Side('attn', 'attn_mask', 4), Side('attn', 'rope', 4)),
-}
-"""What the blocks of a model are given by sample, by the model's dotted name.
-
-Blocks that other models call with nothing by sample do without the hooks that this takes.
-"""
+_BUILT_IN = dict(BLOCKS)
 
 
 def register_block(block: type[nn.Module] | str, *branches: Branch) -> None:
@@ -254,22 +248,10 @@ def branches_of(module: nn.Module) -> tuple[Branch, ...] | None:
     return BLOCKS.get(class_name(owner_of_forward(type(module))))
 
 
-def with_sides(model: nn.Module, name: str, branches: tuple[Branch, ...]) -> tuple[Branch, ...]:
-    """``branches`` of the block ``name``, with the :data:`SIDES` that ``model`` gives it."""
-    path, given = '', [*SIDES.get(class_name(type(model)), ())]
-    for part in name.split('.')[:-1]:
-        path = f'{path}.{part}'.lstrip('.')
-        given += SIDES.get(class_name(type(model.get_submodule(path))), ())
-    sides = [side for side in given if name and _takes(model.get_submodule(name), side)]
-    if not sides:
-        return branches
-    first = replace(branches[0], sides=tuple(dict.fromkeys((*branches[0].sides, *sides))))
-    return (first, *branches[1:])
-
-
-def _takes(block: nn.Module, side: Side) -> bool:
-    module = dict(block.named_modules()).get(side.module)
-    return module is not None and side.argument in signature(module.forward).parameters
+def is_registered(block: nn.Module) -> bool:
+    """Whether the branches of ``block`` are somebody's registration, which nobody has proven."""
+    name = class_name(owner_of_forward(type(block)))
+    return name in BLOCKS and BLOCKS[name] is not _BUILT_IN.get(name)
 
 
 def has_shortcut(block: nn.Module, branch: Branch) -> bool:
@@ -280,7 +262,11 @@ def has_shortcut(block: nn.Module, branch: Branch) -> bool:
 def refusal_of(module: nn.Module) -> str | None:
     """Why a block or a model is refused, or None."""
     names = map(class_name, type(module).__mro__)
-    return next((REFUSED[name] for name in names if name in REFUSED), None)
+    reason = next((REFUSED[name] for name in names if name in REFUSED), None)
+    sequence_first = isinstance(module, _TORCH_LAYERS) and not module.self_attn.batch_first
+    if reason is None and sequence_first and branches_of(module) is not None:
+        return 'its stream has the samples in its second dimension; build it with batch_first=True'
+    return reason
 
 
 def class_name(cls: type) -> str:

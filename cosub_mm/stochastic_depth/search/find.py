@@ -12,7 +12,7 @@ from cosub_mm.stochastic_depth.places.drop_path import is_drop_path, parent_of
 from cosub_mm.stochastic_depth.places.table import Branch, Side, class_name
 
 from .example import example_inputs
-from .prove import disagreement
+from .prove import disagreement, structure_of
 from .trace import Call, EndCall, Probe, trace_ends
 
 __all__ = ['Place', 'UnknownBlockError', 'drop_path_slots', 'find_branches', 'unnamed_places']
@@ -120,7 +120,11 @@ def _find(model: nn.Module, places: list[Place], inputs: tuple, must_find: bool)
                 else 'never called: no residual connection, or a forward that leaves it out'
             )
             continue
-        key = (_structure(group[0].block), group[0].end, str([(c.starts, c.sides) for c in group]))
+        key = (
+            structure_of(group[0].block),
+            group[0].end,
+            str([(c.starts, c.sides) for c in group]),
+        )
         if key not in verdicts:
             verdicts[key] = _prove(group)
         branches, reason = verdicts[key]
@@ -142,7 +146,7 @@ def _prove_together(found: dict, last: dict[str, _Found]) -> None:
     for name, (block, branches) in found.items():
         if len({branch.end for branch in branches}) < 2:
             continue
-        key = (_structure(block), branches)
+        key = (structure_of(block), branches)
         if key not in problems:
             problems[key] = disagreement(block, branches, last[name].args, last[name].kwargs)
         if problems[key] is not None:
@@ -266,17 +270,6 @@ def _refusal(found: _Found, reason: str) -> str:
         f'    )\n\n'
         f"or use implementation='mask', which masks what it cannot prove."
     )
-
-
-def _structure(block: nn.Module) -> tuple:
-    """What two blocks share if one proof serves both."""
-    scalars = tuple(
-        (name, key, value)
-        for name, module in block.named_modules()
-        for key, value in sorted(vars(module).items())
-        if key != 'training' and isinstance(value, bool | int | str | tuple | None)
-    )
-    return tuple((name, type(module)) for name, module in block.named_modules()), scalars
 
 
 def _set(place: Place, child: nn.Module | None) -> None:

@@ -11,7 +11,7 @@ from cosub_mm.stochastic_depth.places.attach import attach, detach_all
 from cosub_mm.stochastic_depth.places.table import Branch
 from cosub_mm.stochastic_depth.step.compare import close, run, use_float64
 
-__all__ = ['disagreement']
+__all__ = ['disagreement', 'in_double', 'structure_of']
 
 _RATE = 1 / 3  # two of the three rows of an example stay: neither all rows nor a divisor of them
 
@@ -32,7 +32,7 @@ def disagreement(
         make a difference at all; otherwise what went wrong, in words.
     """
     try:
-        trial = _in_double(block)
+        trial = in_double(block)
         args, kwargs = tree_map(_as_double, (args, kwargs))
         plain = run(trial.eval(), args, kwargs)
         mask = _run(trial, branches, 'mask', args, kwargs)
@@ -48,6 +48,17 @@ def disagreement(
     return None
 
 
+def structure_of(block: nn.Module) -> tuple:
+    """What two blocks share if one proof serves both."""
+    scalars = tuple(
+        (name, key, value)
+        for name, module in block.named_modules()
+        for key, value in sorted(vars(module).items())
+        if key != 'training' and isinstance(value, bool | int | str | tuple | None)
+    )
+    return tuple((name, type(module)) for name, module in block.named_modules()), scalars
+
+
 def _run(
     trial: nn.Module, branches: tuple[Branch, ...], implementation: str, args: tuple, kwargs: dict
 ) -> list[Tensor]:
@@ -59,7 +70,8 @@ def _run(
     return run(trial, args, kwargs)
 
 
-def _in_double(block: nn.Module) -> nn.Module:
+def in_double(block: nn.Module) -> nn.Module:
+    """A copy of ``block`` in float64, with random weights."""
     trial = use_float64(copy.deepcopy(block)).requires_grad_(True)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

@@ -30,8 +30,8 @@ def other_rows(place: Any, expected: int, batch: int, x: Tensor) -> RuntimeError
     )
 
 
-def explain_failure(place: Any, block: nn.Module, args: tuple, kwargs: dict) -> None:
-    """Say of a block that fails what it was given that may be the reason, beside the stream.
+def explain_failure(ends: list, block: nn.Module, args: tuple, kwargs: dict) -> None:
+    """Say of a block that fails what may be the reason: what it was given, or what replaced an end.
 
     An error of one's own would be swallowed where this is called: in a hook, while another is on
     its way. So that one is told.
@@ -39,25 +39,29 @@ def explain_failure(place: Any, block: nn.Module, args: tuple, kwargs: dict) -> 
     error = sys.exc_info()[1]
     if type(error) not in (RuntimeError, AssertionError, ValueError, IndexError):
         return
-    names = list(inspect.signature(block.forward).parameters)
-    given = {**dict(zip(names, args)), **kwargs}
-    stream = next((x for x in args if isinstance(x, Tensor)), None)
-    if stream is None or not stream.ndim:
+    place = ends[0].place
+    replaced = next((end for end in ends if end.standing() is not end), None)
+    if replaced is not None:
+        error.args = (f'{not_ended(replaced)} It fails with: {error}',)
         return
-    suspects = [
-        name
-        for name, x in given.items()
-        if isinstance(x, Tensor) and x is not stream and x.shape[:1] == stream.shape[:1]
-    ]
-    if suspects:
+    suspects = _of_each_row(block, args, kwargs)
+    if suspects and place.block_type:
         error.args = (
             f'{place.block} ({place.block_type}) fails where its residual branches see the kept '
             f'rows only, and it is given {", ".join(map(repr, suspects))} beside the stream with '
-            f'all {len(stream)} rows. If that holds one entry a sample, use '
+            f'all rows. If that holds one entry a sample, use '
             f"implementation='mask', or tell which module of the branch takes it: "
             f'register_block({type(block).__name__}, Branch(start, end, sides=(Side(module, '
             f'argument, ndim),)), ...). It fails with: {error}',
         )
+
+
+def _of_each_row(block: nn.Module, args: tuple, kwargs: dict) -> list[str]:
+    """Arguments, beside the first tensor, with as many entries as that has rows."""
+    given = {**dict(zip(inspect.signature(block.forward).parameters, args)), **kwargs}
+    tensors = {name: x for name, x in given.items() if isinstance(x, Tensor) and x.ndim}
+    stream = next(iter(tensors.values()), None)
+    return [name for name, x in tensors.items() if x is not stream and len(x) == len(stream)]
 
 
 def no_start(end: nn.Module, x: Any) -> RuntimeError:

@@ -214,7 +214,7 @@ class Watch:
     def __call__(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
         """Forget what a failed pass has left; complain of what another has."""
         if output is None:
-            errors.explain_failure(self.ends[0].place, module, args, kwargs)
+            errors.explain_failure(self.ends, module, args, kwargs)
         for end in self.ends:
             if end.step.plan is not None:
                 end.step.plan = None
