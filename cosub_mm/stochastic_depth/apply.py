@@ -67,7 +67,7 @@ def apply_stochastic_depth(
         implementation: ``'subset'`` computes the kept rows, ``'mask'`` all rows and multiplies the
             dropped ones by 0, ``'auto'`` takes the faster one (:mod:`.rule`).
         example_input: what ``model`` is called with to search blocks that the table does not name:
-            a tensor (N, ...), or a tuple of arguments. Guessed for image models.
+            a tensor (N, ...), its shape, or a tuple of arguments. Guessed for image models.
 
     Returns:
         The report, which prints as a table. The same call a second time changes nothing; one with

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 __all__ = ['example_inputs']
@@ -13,6 +13,8 @@ _ROWS = 3
 
 def example_inputs(model: nn.Module, example_input: Any) -> tuple:
     """Arguments to call ``model`` with: those of the user, or an image as large as it expects."""
+    if _is_shape(example_input):
+        return (_noise(model, tuple(example_input)),)
     if example_input is not None:
         return example_input if isinstance(example_input, tuple) else (example_input,)
     config = getattr(model, 'pretrained_cfg', None) or getattr(model, 'default_cfg', None) or {}
@@ -25,7 +27,16 @@ def example_inputs(model: nn.Module, example_input: Any) -> tuple:
         sides = (tuple(tree_leaves(size)) * 2)[:2]
         shape = (shape[0] if shape else getattr(first, 'in_channels', 3), *sides)
     shape = shape or (getattr(first, 'in_channels', 3), 224, 224)
+    return (_noise(model, (_ROWS, *shape)),)
+
+
+def _is_shape(example_input: Any) -> bool:
+    """Whether it is a tensor's shape, as a config can give it."""
+    numbers = isinstance(example_input, tuple | list) and len(example_input) > 0
+    return numbers and all(type(size) is int for size in example_input)
+
+
+def _noise(model: nn.Module, shape: tuple[int, ...]) -> Tensor:
     parameter = next(model.parameters())
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn((_ROWS, *shape), generator=generator)
-    return (x.to(device=parameter.device, dtype=parameter.dtype),)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    return x.to(device=parameter.device, dtype=parameter.dtype)
