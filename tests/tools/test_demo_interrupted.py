@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -149,4 +150,20 @@ def test_the_demo_ends_with_make_and_with_nothing_else(tmp_path, monkeypatch, by
             assert group(make)
     finally:
         for pid in group(make):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_what_a_test_starts_ends_with_the_process_of_the_tests(tmp_path):
+    tests = os.fork()
+    if tests == 0:
+        os.setsid()
+        subprocess.run(['sh', '-c', f'echo > {tmp_path}/started; exec sleep 100'])
+        os._exit(0)
+    try:
+        wait_for((tmp_path / 'started').exists, 20, 'it does not start')
+        os.kill(tests, signal.SIGKILL)
+        os.waitpid(tests, 0)
+        wait_for(lambda: not group(tests), 5, 'it lives on')
+    finally:
+        for pid in group(tests):
             os.kill(pid, signal.SIGKILL)
