@@ -70,7 +70,7 @@ def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
         scenes(
             'upernet_cosub',
             f'{names["cosub"]}, single-scale',
-            'upernet_cosub_vit_scenes',
+            'upernet_vit_scenes',
             'iter_200.pth',
             upernet_from_cosub,
             ('cosub',),
@@ -78,7 +78,7 @@ def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
         scenes(
             'upernet_cosubseg',
             f'{names["cosubseg"]}, single-scale',
-            'upernet_cosubseg_vit_scenes',
+            'upernet_vit_cosub_scenes',
             'iter_200.pth',
             upernet_from_cosub,
             ('cosub',),
@@ -86,7 +86,7 @@ def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
         scenes(
             'upernet_scratch',
             f'{names["scratch"]}, single-scale',
-            'upernet_scratch_vit_scenes',
+            'upernet_vit_scratch_scenes',
             'iter_200.pth',
         ),
         *(_test_multi_scale(f'{data}/scenes', start, names[start]) for start in COMPARED),

@@ -2,7 +2,7 @@
 # 50 epochs on ImageNet-1k at 224 after 90 epochs of ImageNet-21k.
 # ours: DeiT III's schedule, which it gives for ViTs.
 _base_ = [
-    '../_base_/models/convnext-s_cosub.py',
+    '../_base_/models/convnext-s.py',
     '../_base_/datasets/imagenet_3aug_src.py',
     '../_base_/schedules/deit3_ft_50e.py',
     '../_base_/recipes/ft_in1k.py',

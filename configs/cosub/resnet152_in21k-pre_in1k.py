@@ -3,7 +3,7 @@
 # The paper prints the top-1 of Table 11's run without ImageNet-21k, with another V2.
 # ours: DeiT III's schedule, which it gives for ViTs.
 _base_ = [
-    '../_base_/models/resnet152_cosub.py',
+    '../_base_/models/resnet152.py',
     '../_base_/datasets/imagenet_3aug_src.py',
     '../_base_/schedules/deit3_ft_50e.py',
     '../_base_/recipes/ft_in1k.py',

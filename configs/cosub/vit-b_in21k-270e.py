@@ -1,6 +1,6 @@
 # Tables 9 and 12, ViT-B: 270 epochs of pre-training on ImageNet-21k at 224.
 _base_ = [
-    '../_base_/models/vit_cosub.py',
+    '../_base_/models/vit-b.py',
     '../_base_/datasets/imagenet21k_3aug_src.py',
     '../_base_/schedules/deit3_in21k_270e.py',
     '../_base_/recipes/in21k.py',

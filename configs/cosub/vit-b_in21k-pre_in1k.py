@@ -1,6 +1,6 @@
 # Table 10, ViT-B with layer decay: 50 epochs on ImageNet-1k after ImageNet-21k, at 224.
 _base_ = [
-    '../_base_/models/vit_cosub.py',
+    '../_base_/models/vit-b.py',
     '../_base_/datasets/imagenet_3aug_src.py',
     '../_base_/schedules/deit3_ft_50e.py',
     '../_base_/recipes/ft_in1k.py',

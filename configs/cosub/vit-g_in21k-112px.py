@@ -1,6 +1,6 @@
 # Table 9, ViT-g: 90 epochs of pre-training on ImageNet-21k at 112.
 _base_ = [
-    '../_base_/models/vit-g_cosub.py',
+    '../_base_/models/vit-g.py',
     '../_base_/datasets/imagenet21k_3aug_src_112.py',
     '../_base_/schedules/deit3_in21k_90e.py',
     '../_base_/recipes/in21k.py',

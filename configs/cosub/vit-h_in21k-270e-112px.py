@@ -1,6 +1,6 @@
 # Table 9, ViT-H: 270 epochs of pre-training on ImageNet-21k at 112.
 _base_ = [
-    '../_base_/models/vit-h_cosub.py',
+    '../_base_/models/vit-h.py',
     '../_base_/datasets/imagenet21k_3aug_src_112.py',
     '../_base_/schedules/deit3_in21k_270e.py',
     '../_base_/recipes/in21k.py',

@@ -1,6 +1,6 @@
 # Table 8, ViT-L: 20 epochs at 224 after 800 at 128.
 _base_ = [
-    '../_base_/models/vit-l_cosub.py',
+    '../_base_/models/vit-l.py',
     '../_base_/datasets/imagenet_randaug.py',
     '../_base_/schedules/deit3_ft_20e.py',
     '../_base_/recipes/ft_224.py',

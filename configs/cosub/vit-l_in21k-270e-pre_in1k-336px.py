@@ -1,7 +1,7 @@
 # Table 9, ViT-L with layer decay:
 # 50 epochs on ImageNet-1k at 336 after 270 epochs of ImageNet-21k.
 _base_ = [
-    '../_base_/models/vit-l_cosub.py',
+    '../_base_/models/vit-l.py',
     '../_base_/datasets/imagenet_3aug_src_336.py',
     '../_base_/schedules/deit3_ft_50e.py',
     '../_base_/recipes/ft_in1k.py',

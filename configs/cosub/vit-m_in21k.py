@@ -1,6 +1,6 @@
 # ViT-M at the default length of Table 10: 90 epochs on ImageNet-21k at 224.
 _base_ = [
-    '../_base_/models/vit-m_cosub.py',
+    '../_base_/models/vit-m.py',
     '../_base_/datasets/imagenet21k_3aug_src.py',
     '../_base_/schedules/deit3_in21k_90e.py',
     '../_base_/recipes/in21k.py',

@@ -1,7 +1,7 @@
 # Tables 9, 10 and 12, ViT-S with layer decay:
 # 50 epochs on ImageNet-1k at 224 after 270 epochs of ImageNet-21k.
 _base_ = [
-    '../_base_/models/vit-s_cosub.py',
+    '../_base_/models/vit-s.py',
     '../_base_/datasets/imagenet_3aug_src.py',
     '../_base_/schedules/deit3_ft_50e.py',
     '../_base_/recipes/ft_in1k.py',

@@ -1,7 +1,7 @@
 # Table 12, XCiT-S12: 90 epochs of pre-training on ImageNet-21k at 224.
 # ours: DeiT III's schedule on 21k, which it gives for ViTs; the paper gives the epochs alone.
 _base_ = [
-    '../_base_/models/xcit-s12_cosub.py',
+    '../_base_/models/xcit-s12.py',
     '../_base_/datasets/imagenet21k_3aug_src.py',
     '../_base_/schedules/deit3_in21k_90e.py',
     '../_base_/recipes/in21k.py',

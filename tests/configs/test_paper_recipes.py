@@ -21,12 +21,13 @@ from tests.configs.recipe_table import (
     RUNS,
     differences,
     expected,
+    paper_configs,
     read,
     recipes,
     runs,
 )
 
-FILES = sorted(path for folder in FOLDERS for path in (CONFIGS / folder).glob('*.py'))
+FILES = [path for folder in FOLDERS for path in paper_configs(folder)]
 CONFIG_OF = {path: Config.fromfile(path) for path in FILES}
 RECIPE_OF, RUN_OF = recipes(read(RECIPES)), runs(read(RUNS))
 

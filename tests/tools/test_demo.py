@@ -52,7 +52,7 @@ def test_tests_take_the_checkpoint_that_the_training_ends_with(demo):
 
 def test_configs_start_from_the_pre_trained_checkpoint(demo):
     end = f'{demo.WORK_DIR}/cosub/{_end(Config.fromfile("configs/demo/cosub_vit_digits.py"))}.pth'
-    upernet = Config.fromfile('configs/demo/upernet_cosub_vit_scenes.py')
+    upernet = Config.fromfile('configs/demo/upernet_vit_scenes.py')
     assert upernet.model.backbone.init_cfg.checkpoint == end
     assert Config.fromfile('configs/demo/cosub_vit_digits_ft35.py').load_from == end
 
@@ -74,9 +74,9 @@ def test_baselines_are_not_handicapped():
     supervised.model.head.pop('loss')
     cosub.model.pop('type')
     assert supervised.to_dict() == cosub.to_dict()
-    upernet = Config.fromfile('configs/demo/upernet_cosub_vit_scenes.py')
+    upernet = Config.fromfile('configs/demo/upernet_vit_scenes.py')
     upernet.model.backbone.pop('init_cfg')
-    scratch = Config.fromfile('configs/demo/upernet_scratch_vit_scenes.py')
+    scratch = Config.fromfile('configs/demo/upernet_vit_scratch_scenes.py')
     assert upernet.to_dict() == scratch.to_dict()
 
 
