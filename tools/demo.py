@@ -30,7 +30,8 @@ DATA = 'data/demo'
 WORK_DIR = 'work_dirs/demo'
 PICTURES = ('curves.png', 'scenes_cosub.png', 'scenes_scratch.png')
 SCENES_SHOWN = 4
-COMPARED = ('cosub', 'scratch')
+# What UperNet starts from -> its config
+COMPARED = {'cosub': 'upernet_vit_scenes', 'scratch': 'upernet_vit_scratch_scenes'}
 
 
 def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
@@ -126,7 +127,7 @@ def _train(
 
 
 def _test_multi_scale(data: str, start: str, title: str) -> Stage:
-    path = f'configs/demo/upernet_{start}_vit_scenes.py'
+    path = f'configs/demo/{COMPARED[start]}.py'
     checkpoint = f'{{work_dir}}/upernet_{start}/iter_200.pth'
     line = ('tools/test.py', path, checkpoint, '--tta', '--work-dir', '{dir}')
     return Stage(
@@ -214,7 +215,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def run(argv: Sequence[str] | None = None) -> None:
     """Run the demo, print the table, and say where everything is."""
     args = parse_args(argv)
-    data, work_dir = _from_root(args.data_dir), _from_root(args.work_dir)
+    data, work_dir = from_root(args.data_dir), from_root(args.work_dir)
     os.chdir(ROOT)
     end_with_make()
     signal.signal(signal.SIGTERM, _interrupt)
@@ -233,7 +234,7 @@ def run(argv: Sequence[str] | None = None) -> None:
         say('All of it was done before; the times are those of then. --overwrite does it again.')
 
 
-def _from_root(path: str) -> str:
+def from_root(path: str) -> str:
     """As the configs have it: relative to the checkout where it lies inside."""
     path = Path(path).absolute()
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
