@@ -7,7 +7,6 @@ from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
-from mmpretrain.registry import HOOKS as MMPRETRAIN_HOOKS
 from torch import nn
 
 from cosub_mm.stochastic_depth import (
@@ -27,7 +26,6 @@ class WarmupError(ValueError):
 
 
 @HOOKS.register_module()
-@MMPRETRAIN_HOOKS.register_module()
 class EfficientDropPathHook(Hook):
     """Apply stochastic depth at the start of training, warm its rate up, and log it.
 
