@@ -112,7 +112,7 @@ def test_a_module_is_answered_to_once_and_keeps_its_loader(tmp_path, monkeypatch
     assert not calls
     assert import_module('late_module') is import_module('late_module')
     assert calls == [1]
-    assert inspect.getsource(sys.modules['late_module']) == 'x = 1'
+    assert inspect.getsource(sys.modules['late_module']) == 'x = 1\n'
     reload(sys.modules['late_module'])
     assert calls == [1]
     after_import('late_module', lambda: calls.append('at once'))
