@@ -14,14 +14,11 @@ from mmengine import fileio
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image, ImageOps
 
-from .pictures import to_bgr
-
 __all__ = [
     'IGNORE_EXIF',
     'LoadPicture',
     'allow_pixels',
     'decode',
-    'decode_picture',
     'is_turned',
     'read_array',
     'read_size',
@@ -51,24 +48,14 @@ class LoadPicture(LoadImageFromFile):
         """Load ``img_path``; adds ``img``, (H, W, 3) BGR, ``img_shape`` and ``ori_shape``."""
         if self.color_type not in ('color', IGNORE_EXIF):
             return super().transform(results)
-        image = to_bgr(self.load(results))
-        results['img'] = image.astype(np.float32) if self.to_float32 else image
-        return results
-
-    def load(self, results: dict) -> Image.Image:
-        """The RGB picture at ``img_path``; adds ``img_shape`` and ``ori_shape``."""
         content = fileio.get(results['img_path'], backend_args=self.backend_args)
-        picture = decode_picture(content, upright=self.color_type == 'color')
-        results['img_shape'] = results['ori_shape'] = (picture.height, picture.width)
-        return picture
+        image = decode(content, upright=self.color_type == 'color')
+        results['img'] = image.astype(np.float32) if self.to_float32 else image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
 
 
 def decode(content: bytes, upright: bool = True) -> np.ndarray:
-    """As :func:`decode_picture`, (H, W, 3) uint8, BGR."""
-    return to_bgr(decode_picture(content, upright))
-
-
-def decode_picture(content: bytes, upright: bool = True) -> Image.Image:
     """Decode a picture of 8 or 16 bits.
 
     Args:
@@ -76,19 +63,18 @@ def decode_picture(content: bytes, upright: bool = True) -> Image.Image:
         upright: turn it as its EXIF tag says.
 
     Returns:
-        A picture of mode RGB.
+        (H, W, 3) uint8, BGR.
 
     Raises:
         ValueError: float or 32-bit integer values, whose range nothing tells.
         OSError: not a picture, or a truncated one.
     """
     with Image.open(BytesIO(content)) as picture:
-        picture.load()
-        # exif_transpose and convert copy also where there is nothing to do.
-        if upright and is_turned(picture):
+        if upright:
             picture = ImageOps.exif_transpose(picture)
         if picture.mode in DEEP:
-            picture = Image.fromarray(_upper_byte(np.asarray(picture)))
+            grey = _upper_byte(np.asarray(picture))
+            return np.repeat(grey[..., None], 3, axis=2)
         if picture.mode == 'F':
             raise ValueError(
                 'float values, and nothing tells which of them are black and white: save it with 8 '
@@ -96,7 +82,7 @@ def decode_picture(content: bytes, upright: bool = True) -> Image.Image:
             )
         if picture.mode in WITH_ALPHA:
             picture = picture.convert(WITH_ALPHA[picture.mode])
-        return picture if picture.mode == 'RGB' else picture.convert('RGB')
+        return np.ascontiguousarray(np.asarray(picture.convert('RGB'))[:, :, ::-1])
 
 
 def _upper_byte(values: np.ndarray) -> np.ndarray:

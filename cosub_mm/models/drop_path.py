@@ -1,7 +1,5 @@
 """Stochastic depth of the models: put in once, where no list of hooks can lose it."""
 
-from typing import Any
-
 from torch import nn
 
 from cosub_mm.stochastic_depth import apply_stochastic_depth, describe, max_drop_rate
@@ -10,13 +8,9 @@ __all__ = ['drop_branches', 'require_drop_rate']
 
 
 def drop_branches(
-    backbone: nn.Module,
-    drop_path_rate: float | None = None,
-    implementation: str = 'auto',
-    schedule: str = 'uniform',
-    example_input: Any = None,
+    backbone: nn.Module, drop_path_rate: float | None = None, implementation: str = 'auto'
 ) -> None:
-    """Let the branches of a backbone compute the kept rows only, at one rate or a linear schedule.
+    """Let the branches of a backbone compute the kept rows only, at a uniform rate.
 
     Args:
         backbone: changed in place; parameters and ``state_dict`` keys stay.
@@ -25,8 +19,6 @@ def drop_branches(
         implementation: ``'auto'``, ``'subset'`` or ``'mask'``, see
             :func:`cosub_mm.stochastic_depth.apply_stochastic_depth`. ``'auto'`` also keeps what
             stochastic depth that is already there was given.
-        schedule: ``'uniform'`` (the paper) or ``'linear'``, from 0 to the rate over depth.
-        example_input: see the same; in a config a shape such as ``(3, 3, 224, 224)``.
 
     Raises:
         ValueError: as of ``apply_stochastic_depth``.
@@ -35,10 +27,11 @@ def drop_branches(
         return
     present = describe(backbone)
     if present is not None:
-        kept = drop_path_rate is None or present.settings[:2] == (drop_path_rate, schedule)
-        if kept and implementation in ('auto', present.settings[2]):
+        rate, schedule, present_implementation = present.settings
+        kept = drop_path_rate is None or (rate, schedule) == (drop_path_rate, 'uniform')
+        if kept and implementation in ('auto', present_implementation):
             return
-    apply_stochastic_depth(backbone, drop_path_rate, schedule, implementation, example_input)
+    apply_stochastic_depth(backbone, drop_path_rate, implementation=implementation)
 
 
 def require_drop_rate(backbone: nn.Module, drop_path_rate: float | None, owner: str) -> None:

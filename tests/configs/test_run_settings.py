@@ -3,13 +3,15 @@
 import pytest
 from mmengine.config import Config
 
-from tests.configs.recipe_table import FOLDERS, paper_configs
+from tests.configs.recipe_table import CONFIGS, FOLDERS
+
+FILES = sorted(path for folder in FOLDERS for path in (CONFIGS / folder).glob('*.py'))
 
 
 @pytest.mark.parametrize('folder', FOLDERS)
 def test_order_and_randomness_of_every_run(folder):
     """Training is shuffled anew in each epoch, evaluation is not; processes draw on their own."""
-    for path in paper_configs(folder):
+    for path in sorted((CONFIGS / folder).glob('*.py')):
         cfg = Config.fromfile(path)
         assert cfg.train_dataloader.sampler.get('shuffle', True) is True, path
         hook = cfg.default_hooks.get('sampler_seed')

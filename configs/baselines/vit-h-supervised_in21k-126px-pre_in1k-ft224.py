@@ -1,0 +1,25 @@
+# Table 12, ViT-H without layer decay, supervised (DeiT III):
+# 50 epochs on ImageNet-1k at 224 after 90 epochs of ImageNet-21k at 126.
+# Give the weights by --cfg-options model.backbone.init_cfg.checkpoint=PATH
+_base_ = [
+    '../_base_/models/vit-h_cosub.py',
+    '../_base_/datasets/imagenet_3aug_src.py',
+    '../_base_/schedules/deit3_ft_50e.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(
+    type='SupervisedClassifier',
+    backbone=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/vit-h-supervised_in21k-126px/epoch_90.pth',
+            prefix='backbone.',
+        )
+    ),
+    loss='ce',
+    label_smoothing=0.1,
+    # DeiT III's
+    drop_path_rate=0.45,
+    train_cfg=dict(_delete_=True, augments=dict(type='CutMix', alpha=1.0)),
+)
+train_dataloader = dict(batch_size=64)  # Table 7's memory

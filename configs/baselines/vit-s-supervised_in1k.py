@@ -1,0 +1,11 @@
+# Table 1, ViT-S: 800 epochs on ImageNet-1k at 224, drop rate .05, supervised (DeiT III).
+_base_ = [
+    '../_base_/models/vit-s_cosub.py',
+    '../_base_/datasets/imagenet_3aug_rrc.py',
+    '../_base_/schedules/deit3_in1k_800e.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(
+    type='SupervisedClassifier',
+)
+optim_wrapper = dict(optimizer=dict(lr=4e-3))
