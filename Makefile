@@ -10,11 +10,12 @@ SOURCES := setup.py requirements/runtime.txt requirements/demo.txt requirements/
 MARKER := $(VENV)/.made-by-make-setup
 STAMP := $(VENV)/.ready-$(shell { cat $(SOURCES); $(PYTHON) -c 'import sys; print(sys.version)'; } | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo test packaging check format docs clean
+.PHONY: help setup demo test packaging soak check format docs clean
 help:
 	@echo 'make demo    run the main job on real data: pre-training, fine-tuning, segmentation'
 	@echo 'make test    run all tests'
 	@echo 'make packaging  build wheel and sdist, install them, run what they bring'
+	@echo 'make soak    train under kills, full disks and damaged files for three minutes'
 	@echo 'make check   ruff: lint and format'
 	@echo 'make docs    write the tables in configs/README.md and docs/ anew (some minutes)'
 	@echo 'make clean   remove what building and testing left; the environment stays'
@@ -48,15 +49,23 @@ $(STAMP):
 	$(RUN) -c 'import cosub_mm'
 	touch $@
 
+# What these start ends with them, also when make itself is killed.
+demo test soak: export COSUB_END_WITH_PARENT = 1
+test: export OMP_NUM_THREADS = 1
+
 demo: setup
 	$(RUN) tools/demo.py
 
 test: setup
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist worksteal -q
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -q
 
 # Builds wheel and source distribution and installs each where this checkout is out of sight.
 packaging: setup
 	$(RUN) -m pytest -q -m packaging tests/packaging
+
+# tools/soak.py --minutes 30 is the long form, whose table is in docs/reliability.md.
+soak: setup
+	$(RUN) -m pytest -q -s -m soak tests/tools/test_soak.py
 
 check: setup
 	$(RUN) -m ruff check .
@@ -71,4 +80,4 @@ docs: setup
 	$(RUN) tools/analysis_tools/coverage_stochastic_depth.py
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
 __all__ = ['conflicts', 'warn_of_conflicts']
 
@@ -32,6 +33,14 @@ def conflicts() -> Iterator[str]:
                 f"{' and '.join(owners)} both own the folder '{folder}': the one installed last "
                 f"has overwritten the other's files. pip uninstall {' '.join(owners)}, then "
                 f'pip install {owners[0]}.'
+            )
+    if find_spec('mmpretrain') is not None:
+        missing = [name for name in ('mmengine', 'mmcv') if find_spec(name) is None]
+        if missing:
+            yield (
+                f'mmpretrain is installed and cannot be imported without {" and ".join(missing)}: '
+                f'pip install {" ".join(f"onedl-{name}" for name in missing)}. cosub_mm.losses and '
+                f'cosub_mm.stochastic_depth work without.'
             )
     transformers = installed('transformers')
     if transformers and int(transformers.partition('.')[0]) >= 5:

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from mmpretrain.apis.model import ModelHub
-
 __all__ = ['index_root', 'register_models']
 
 
@@ -28,6 +26,8 @@ def register_models() -> None:
 
     Reading the index of all configs takes longer than importing the package.
     """
+    from mmpretrain.apis.model import ModelHub
+
     read_mmpretrains = ModelHub._register_mmpretrain_models
     if getattr(read_mmpretrains, 'reads_cosub', False):
         return

@@ -7,6 +7,8 @@ and ``train.py DATA --model deit3_base_patch16_224 --bce-loss --bce-target-thres
 does), nothing else.
 """
 
+from typing import Any
+
 import torch
 from timm.loss import BinaryCrossEntropy, LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from timm.task import ClassificationTask
@@ -38,7 +40,9 @@ class CosubTask(ClassificationTask):
         lam: weight of the label loss (.5 in the paper, Table 5).
         num_submodels: copies of each image, at least 2.
         teacher: ``'soft'`` or ``'hard'`` (Table 3).
-        implementation: see :func:`apply_stochastic_depth`.
+        implementation: see :func:`apply_stochastic_depth`; likewise the next two.
+        schedule: ``'uniform'`` or ``'linear'``.
+        example_input: what the model is called with to search or prove its blocks.
         **kwargs: device, dtype, verbose of ClassificationTask.
 
     Raises:
@@ -63,6 +67,8 @@ class CosubTask(ClassificationTask):
         num_submodels: int = 2,
         teacher: str = 'soft',
         implementation: str = 'auto',
+        schedule: str = 'uniform',
+        example_input: Any = None,
         **kwargs,
     ) -> None:
         if criterion is None and not criterion_kwargs:
@@ -79,7 +85,9 @@ class CosubTask(ClassificationTask):
                 'copies of an image would pass the same network and teach each other nothing. '
                 'Give --drop-path to train.py, or drop_rate to CosubTask.'
             )
-        apply_stochastic_depth(unwrap_model(model), drop_rate, implementation=implementation)
+        apply_stochastic_depth(
+            unwrap_model(model), drop_rate, schedule, implementation, example_input
+        )
 
     def forward(self, input: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Losses of one step.

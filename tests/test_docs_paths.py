@@ -5,6 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
+
+from tests.configs.recipe_table import paper_configs
 
 ROOT = Path(__file__).parents[1]
 PAGES = ['prepare_data.md', 'segmentation.md', 'use_in_your_project.md']
@@ -42,13 +45,42 @@ def test_named_files_exist(page):
 def test_every_ade20k_config_is_described():
     text = (ROOT / 'docs/segmentation.md').read_text()
     names = {name for pattern in re.findall(r'`([\w{},-]+\.py)`', text) for name in expand(pattern)}
-    assert {path.name for path in (ROOT / 'configs/ade20k').glob('*.py')} <= names
+    assert {path.name for path in paper_configs('ade20k')} <= names
 
 
 @pytest.mark.parametrize('folder', ['ade20k', 'transfer'])
 def test_every_config_is_in_its_readme(folder):
     text = (ROOT / f'configs/{folder}/README.md').read_text()
     linked = re.findall(r'\]\(([\w-]+\.py)\)', text)
-    files = {path.name for path in (ROOT / f'configs/{folder}').glob('*.py')}
+    files = {path.name for path in paper_configs(folder)}
     assert set(linked) == files
     assert len(linked) == len(files)
+
+
+def test_every_promise_names_tests_that_exist():
+    text = (ROOT / 'docs/reliability.md').read_text()
+    named = re.findall(r'`(tests/[\w/]+\.py)::(\w+)`', text)
+    assert len(named) > 20
+    missing = [
+        f'{path}::{name}'
+        for path, name in named
+        if not (ROOT / path).is_file() or f'\ndef {name}(' not in (ROOT / path).read_text()
+    ]
+    assert not missing
+    rows = [line for line in text.partition('## What is promised')[2].splitlines() if '|' in line]
+    assert all('tests/' in row or 'the soak' in row for row in rows[2:])
+
+
+@pytest.mark.parametrize('folder', ['', 'ade20k', 'cosub', 'transfer'])
+def test_links_of_the_config_pages_lead_to_files(folder):
+    page = ROOT / 'configs' / folder / 'README.md'
+    links = re.findall(r'\]\((?!https?:)([^)#]+)', page.read_text())
+    assert len(links) > 5
+    assert not [link for link in links if not (page.parent / link).exists()]
+
+
+def test_the_config_of_ones_own_in_the_page_is_one(tmp_path):
+    text = (ROOT / 'configs/cosub/README.md').read_text()
+    (code,) = re.findall(r'```python\n(.*?)```', text, re.S)
+    (tmp_path / 'own.py').write_text(code.replace("'./", f"'{ROOT}/configs/cosub/"))
+    assert Config.fromfile(tmp_path / 'own.py').model.drop_path_rate == 0.1

@@ -43,6 +43,12 @@ def test_transformers_4_is_fine(tmp_path, monkeypatch):
     assert not list(conflicts())
 
 
+def test_mmpretrain_without_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'mmcv', None)  # as if it were not installed
+    (sentence,) = conflicts()
+    assert 'without mmcv: pip install onedl-mmcv' in sentence
+
+
 def test_importing_says_it(tmp_path):
     distribution(tmp_path, 'mmcv', '2.2.0')
     done = subprocess.run(

@@ -167,3 +167,13 @@ def test_a_place_must_be_one_path(project, venv):
     code, calls, output = make(project, f'VENV={venv}')
     assert (code, calls) == (2, [])
     assert 'must be one path' in output
+
+
+@pytest.mark.parametrize('target', ['demo', 'test'])
+def test_what_make_starts_can_end_with_it(project, target):
+    """It is told so, and its parent is make itself, no shell in between."""
+    assert make(project)[0] == 0
+    python = project / '.venv' / 'bin' / 'python'
+    python.write_text('#!/bin/sh\necho "$COSUB_END_WITH_PARENT $(cat /proc/$PPID/comm)" >> calls\n')
+    code, calls, _ = make(project, target=target)
+    assert (code, calls) == (0, ['1 make'])

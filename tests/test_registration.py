@@ -1,11 +1,14 @@
 """Importing the package: what becomes known, and what is not loaded for it."""
 
+import inspect
 import subprocess
 import sys
+from importlib import import_module, reload
 
 import pytest
 from mmengine.registry import Registry
 
+from cosub_mm.after_import import after_import
 from cosub_mm.registry import register_lazily
 
 LOOK_UP = """
@@ -17,12 +20,26 @@ for name in ('CosubClassifier', 'CosubViT', 'CosubBackbone'):
 assert HOOKS.get('EfficientDropPathHook') is not None
 assert TRANSFORMS.get('ThreeAugment') is not None
 assert SEG_MODELS.get('CosubSegmentor') is not None
+from mmengine import registry
+assert registry.HOOKS.get('mmpretrain.EfficientDropPathHook') is HOOKS.get('EfficientDropPathHook')
+assert registry.OPTIMIZERS.get('CosubLamb') is not None
+import fractions, tempfile, torch
+from mmengine.runner import CheckpointLoader
+with tempfile.NamedTemporaryFile() as file:  # loaded as data, as everything is beside cosub_mm
+    torch.save(fractions.Fraction(1, 2), file.name)
+    try:
+        CheckpointLoader.load_checkpoint(file.name)
+    except Exception as error:
+        assert type(error).__name__ == 'UntrustedCheckpoint', error
+    else:
+        raise AssertionError('its code could run')
 """
 
 
-def run(code: str) -> None:
+def run(code: str) -> subprocess.CompletedProcess:
     result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-2000:]
+    return result
 
 
 @pytest.mark.parametrize(
@@ -30,7 +47,8 @@ def run(code: str) -> None:
     [
         'import cosub_mm',
         'import mmpretrain, cosub_mm',
-        'import mmseg, cosub_mm',
+        'import cosub_mm, mmengine.runner',
+        'import cosub_mm.datasets',
         'import mmpretrain.models, mmseg.models, cosub_mm',
         # The registries have imported their own modules before ours is there.
         'from mmpretrain.registry import MODELS; MODELS.get("ResNet"); import cosub_mm',
@@ -48,6 +66,57 @@ def test_importing_loads_no_models():
         ' "cosub_mm.models", "cosub_mm.datasets"))]\n'
         'assert not heavy, heavy'
     )
+
+
+def test_importing_loads_no_registry():
+    """Losses load torch alone, and the engine does without mmpretrain."""
+    run(
+        'import sys, cosub_mm\n'
+        'loaded = lambda *names: [n for n in names if n in sys.modules]\n'
+        'assert not loaded("torch", "mmengine", "mmcv", "mmpretrain", "mmseg", "timm")\n'
+        'import cosub_mm.losses, cosub_mm.stochastic_depth\n'
+        'assert not loaded("mmengine", "mmcv", "mmpretrain", "mmseg", "timm")\n'
+        'import cosub_mm.engine.errors\n'
+        'assert not loaded("mmcv", "mmpretrain", "mmseg", "timm")\n'
+    )
+
+
+def test_a_broken_mmpretrain_is_said_once_and_losses_work(tmp_path):
+    (tmp_path / 'mmpretrain').mkdir()
+    (tmp_path / 'mmpretrain/__init__.py').write_text('raise ImportError("no wheel for this")')
+    done = run(
+        f'import sys; sys.path.insert(0, {str(tmp_path)!r})\n'
+        'import cosub_mm.losses, cosub_mm.stochastic_depth\n'
+        'for module in ("mmpretrain", "mmpretrain.registry", "mmpretrain"):\n'
+        '    try:\n'
+        '        __import__(module)\n'
+        '    except ImportError as error:\n'
+        '        assert "no wheel" in str(error)\n'
+        'import cosub_mm.engine\n'
+        'from mmengine.registry import HOOKS\n'
+        'assert HOOKS.get("EfficientDropPathHook") is not None\n'
+    )
+    sentence = 'mmpretrain is installed and cannot be imported (ImportError: no wheel for this)'
+    assert done.stderr.count(sentence) == 1
+
+
+def test_a_module_is_answered_to_once_and_keeps_its_loader(tmp_path, monkeypatch):
+    (tmp_path / 'late_module.py').write_text('x = 1')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'late_module', raising=False)
+    calls = []
+    after_import('late_module', lambda: calls.append(sys.modules['late_module'].x))
+    after_import('no_such_module', lambda: calls.append('never'))
+    with pytest.raises(ModuleNotFoundError, match='no_such_module'):
+        import_module('no_such_module')
+    assert not calls
+    assert import_module('late_module') is import_module('late_module')
+    assert calls == [1]
+    assert inspect.getsource(sys.modules['late_module']) == 'x = 1\n'
+    reload(sys.modules['late_module'])
+    assert calls == [1]
+    after_import('late_module', lambda: calls.append('at once'))
+    assert calls == [1, 'at once']
 
 
 def test_stochastic_depth_and_losses_are_torch_only():
@@ -76,6 +145,6 @@ def test_stochastic_depth_and_losses_are_torch_only():
 
 def test_a_registry_that_has_been_used_gets_the_module_at_once(monkeypatch):
     registry = Registry('thing', locations=[])
-    registry._imported = True
+    registry.import_from_location()
     register_lazily(registry, 'this')  # any module that nothing imports
     assert 'this' in sys.modules

@@ -19,6 +19,8 @@ from mmengine.config import Config
 from PIL import Image
 
 from cosub_mm.datasets.demo import VERSION
+from cosub_mm.datasets.manifest import write_atomically
+from cosub_mm.engine.distributed import end_with_make
 from cosub_mm.engine.errors import run_tool
 from cosub_mm.engine.stages import Stage, StageResult, duration, run_stages
 from cosub_mm.evaluation.curves import plot_curves
@@ -28,7 +30,8 @@ DATA = 'data/demo'
 WORK_DIR = 'work_dirs/demo'
 PICTURES = ('curves.png', 'scenes_cosub.png', 'scenes_scratch.png')
 SCENES_SHOWN = 4
-COMPARED = ('cosub', 'scratch')
+# What UperNet starts from -> its config
+COMPARED = {'cosub': 'upernet_vit_scenes', 'scratch': 'upernet_vit_scratch_scenes'}
 
 
 def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
@@ -68,7 +71,7 @@ def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
         scenes(
             'upernet_cosub',
             f'{names["cosub"]}, single-scale',
-            'upernet_cosub_vit_scenes',
+            'upernet_vit_scenes',
             'iter_200.pth',
             upernet_from_cosub,
             ('cosub',),
@@ -76,7 +79,7 @@ def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
         scenes(
             'upernet_cosubseg',
             f'{names["cosubseg"]}, single-scale',
-            'upernet_cosubseg_vit_scenes',
+            'upernet_vit_cosub_scenes',
             'iter_200.pth',
             upernet_from_cosub,
             ('cosub',),
@@ -84,7 +87,7 @@ def stages(data: str = DATA, work_dir: str = WORK_DIR) -> list[Stage]:
         scenes(
             'upernet_scratch',
             f'{names["scratch"]}, single-scale',
-            'upernet_scratch_vit_scenes',
+            'upernet_vit_scratch_scenes',
             'iter_200.pth',
         ),
         *(_test_multi_scale(f'{data}/scenes', start, names[start]) for start in COMPARED),
@@ -124,7 +127,7 @@ def _train(
 
 
 def _test_multi_scale(data: str, start: str, title: str) -> Stage:
-    path = f'configs/demo/upernet_{start}_vit_scenes.py'
+    path = f'configs/demo/{COMPARED[start]}.py'
     checkpoint = f'{{work_dir}}/upernet_{start}/iter_200.pth'
     line = ('tools/test.py', path, checkpoint, '--tta', '--work-dir', '{dir}')
     return Stage(
@@ -195,9 +198,9 @@ def write_table(rows: Sequence[StageResult], work_dir: Path) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     where = f'{cores} CPU cores, Python {platform.python_version()}, torch {torch.__version__}'
     text = '\n'.join([*lines, '', f'Measured by `make demo` on {where}.']) + '\n'
-    (work_dir / 'table.md').write_text(text)
+    write_atomically(work_dir / 'table.md', text.encode())
     content = dict(stages=[vars(row) for row in rows], total=total, machine=where)
-    (work_dir / 'table.json').write_text(json.dumps(content, indent=1))
+    write_atomically(work_dir / 'table.json', json.dumps(content, indent=1).encode())
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -212,14 +215,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def run(argv: Sequence[str] | None = None) -> None:
     """Run the demo, print the table, and say where everything is."""
     args = parse_args(argv)
-    data, work_dir = _from_root(args.data_dir), _from_root(args.work_dir)
+    data, work_dir = from_root(args.data_dir), from_root(args.work_dir)
     os.chdir(ROOT)
+    end_with_make()
     signal.signal(signal.SIGTERM, _interrupt)
     say = partial(print, flush=True)
     rows = run_stages(stages(data, work_dir), work_dir, ROOT, args.overwrite, say)
     files = [Path(work_dir, name) for name in (*PICTURES, 'table.md', 'table.json')]
     done_before = all(row.reused for row in rows[1:])
+    # The table is the last to be written: with it the pictures are whole.
     if not done_before or not all(file.exists() for file in files):
+        files[-1].unlink(missing_ok=True)
         write_pictures(Path(work_dir))
         write_table(rows, Path(work_dir))
     say('\n' + Path(work_dir, 'table.md').read_text())
@@ -228,7 +234,7 @@ def run(argv: Sequence[str] | None = None) -> None:
         say('All of it was done before; the times are those of then. --overwrite does it again.')
 
 
-def _from_root(path: str) -> str:
+def from_root(path: str) -> str:
     """As the configs have it: relative to the checkout where it lies inside."""
     path = Path(path).absolute()
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

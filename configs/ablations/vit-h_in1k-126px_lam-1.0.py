@@ -1,12 +1,3 @@
 # Table 5, lambda 1.0, the supervised loss on two copies: ViT-H on ImageNet-1k at 126, 800 epochs.
-_base_ = [
-    '../_base_/models/vit-h_cosub.py',
-    '../_base_/datasets/imagenet_3aug_rrc_126.py',
-    '../_base_/schedules/deit3_in1k_800e.py',
-    '../_base_/default_runtime.py',
-]
-model = dict(
-    backbone=dict(img_size=126),
-    lam=1.0,
-)
-train_dataloader = dict(batch_size=64)  # Table 7's memory
+_base_ = '../cosub/vit-h_in1k-126px.py'
+model = dict(lam=1.0)

@@ -1,5 +1,4 @@
 # Table 13, ViT-B: UperNet on ADE20k from a cosub backbone, 160k iterations at 512.
-# Give the weights by --cfg-options model.backbone.init_cfg.checkpoint=PATH
 _base_ = [
     '../_base_/models/upernet_vit.py',
     '../_base_/datasets/ade20k_512.py',

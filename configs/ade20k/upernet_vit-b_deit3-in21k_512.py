@@ -6,9 +6,7 @@ model = dict(
         # ours: DeiT III's rate on ImageNet-21k; the paper gives none for segmentation
         drop_path_rate=0.1,
         init_cfg=dict(
-            type='Pretrained',
             checkpoint='https://mmassets.onedl.ai/mmclassification/v0/deit3/deit3-base-p16_in21k-pre_3rdparty_in1k_20221009-87983ca1.pth',
-            prefix='backbone.',
         ),
     ),
 )

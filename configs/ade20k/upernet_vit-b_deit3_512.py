@@ -3,9 +3,7 @@ _base_ = ['./upernet_vit-b_512.py']
 model = dict(
     backbone=dict(
         init_cfg=dict(
-            type='Pretrained',
             checkpoint='https://mmassets.onedl.ai/mmclassification/v0/deit3/deit3-base-p16_3rdparty_in1k_20221008-60b8c8bf.pth',
-            prefix='backbone.',
         ),
     ),
 )

@@ -6,10 +6,6 @@ model = dict(
     backbone=dict(
         # ours: DeiT III's rate on ImageNet-21k; the paper gives none for segmentation
         drop_path_rate=0.1,
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='work_dirs/vit-b_in21k-270e/epoch_270.pth',
-            prefix='backbone.',
-        ),
+        init_cfg=dict(checkpoint='work_dirs/vit-b_in21k-270e/epoch_270.pth'),
     ),
 )

@@ -1,5 +1,4 @@
 # Table 13, ViT-S: UperNet on ADE20k from a cosub backbone, 160k iterations at 512.
-# Give other weights by --cfg-options model.backbone.init_cfg.checkpoint=PATH
 _base_ = ['./upernet_vit-b_512.py']
 model = dict(
     backbone=dict(

@@ -1,18 +1,12 @@
 # Table 13, ViT-S with the weights of DeiT III pre-trained on ImageNet-21k (a row that Table 13 does not have).
 # The published weights are those after fine-tuning on ImageNet-1k.
-_base_ = ['./upernet_vit-b_512.py']
+_base_ = './upernet_vit-s_512.py'
 model = dict(
     backbone=dict(
-        arch='s',
         # ours: DeiT III's rate on ImageNet-21k; the paper gives none for segmentation
         drop_path_rate=0.05,
         init_cfg=dict(
-            type='Pretrained',
             checkpoint='https://mmassets.onedl.ai/mmclassification/v0/deit3/deit3-small-p16_in21k-pre_3rdparty_in1k_20221009-dcd90827.pth',
-            prefix='backbone.',
         ),
-    ),
-    neck=dict(embed_dim=384),
-    decode_head=dict(in_channels=[384, 384, 384, 384], channels=384),
-    auxiliary_head=dict(in_channels=384),
+    )
 )

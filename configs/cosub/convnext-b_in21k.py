@@ -1,16 +1,11 @@
 # Table 12, ConvNeXt-B: 90 epochs of pre-training on ImageNet-21k at 224.
 # ours: DeiT III's schedule on 21k, which it gives for ViTs; the paper gives the epochs alone.
 _base_ = [
-    '../_base_/models/convnext-b_cosub.py',
+    '../_base_/models/convnext-b.py',
     '../_base_/datasets/imagenet21k_3aug_src.py',
     '../_base_/schedules/deit3_in21k_90e.py',
+    '../_base_/recipes/in21k.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(
-    head=dict(num_classes=21841),
-    # DeiT III's loss on 21k; the paper does not say which one cosub used there (ours: unchanged).
-    loss='ce',
-    label_smoothing=0.1,
-    train_cfg=dict(_delete_=True, augments=dict(type='CutMix', alpha=1.0)),
-)
+model = _base_.pop('in21k')
 train_dataloader = dict(batch_size=64)  # ours: by Table 7's memory

@@ -1,7 +1,7 @@
 # Table 6, PiT-B: 800 epochs on ImageNet-1k at 224.
 # ours: the rate 3e-3, which DeiT III gives for its ViT-B, L and H.
 _base_ = [
-    '../_base_/models/pit-b_cosub.py',
+    '../_base_/models/pit-b.py',
     '../_base_/datasets/imagenet_3aug_rrc.py',
     '../_base_/schedules/deit3_in1k_800e.py',
     '../_base_/default_runtime.py',

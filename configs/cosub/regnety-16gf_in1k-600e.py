@@ -1,7 +1,7 @@
 # Table 2, RegNetY-16GF: ImageNet-1k at 224.
 # The paper cites Wightman et al. without naming a procedure (ours: A1, 600 epochs).
 _base_ = [
-    '../_base_/models/regnety-16gf_cosub.py',
+    '../_base_/models/regnety-16gf.py',
     '../_base_/datasets/imagenet_rsb_a1.py',
     '../_base_/schedules/rsb_a1_600e.py',
     '../_base_/default_runtime.py',

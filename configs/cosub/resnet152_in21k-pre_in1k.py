@@ -2,29 +2,16 @@
 # 50 epochs on ImageNet-1k at 224 after 90 epochs of ImageNet-21k.
 # The paper prints the top-1 of Table 11's run without ImageNet-21k, with another V2.
 # ours: DeiT III's schedule, which it gives for ViTs.
-# Give the weights by --cfg-options model.backbone.init_cfg.checkpoint=PATH
 _base_ = [
-    '../_base_/models/resnet152_cosub.py',
+    '../_base_/models/resnet152.py',
     '../_base_/datasets/imagenet_3aug_src.py',
     '../_base_/schedules/deit3_ft_50e.py',
+    '../_base_/recipes/ft_in1k.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='work_dirs/resnet152_in21k/epoch_90.pth',
-            prefix='backbone.',
-        )
-    ),
-    loss='ce',  # ours: as in pre-training
-    # ours: ViT-B's of DeiT III; the paper gives none
-    drop_path_rate=0.15,
-    train_cfg=dict(_delete_=True, augments=dict(type='CutMix', alpha=1.0)),
-)
-optim_wrapper = dict(
-    constructor='CosubLayerDecay',
-    # ours: the stem learns at .056 of the rate, ConvNeXt's own reach (.055); the paper gives none
-    paramwise_cfg=dict(layer_decay_rate=0.945),
-)
+model = _base_.pop('ft_in1k')
+model.backbone.init_cfg.checkpoint = 'work_dirs/resnet152_in21k/epoch_90.pth'
+model.drop_path_rate = 0.15  # ours: ViT-B's of DeiT III; the paper gives none
+# ours: the stem learns at .056 of the rate, ConvNeXt's own reach (.055); the paper gives none
+optim_wrapper = dict(constructor='CosubLayerDecay', paramwise_cfg=dict(layer_decay_rate=0.945))
 train_dataloader = dict(batch_size=128)  # ours: by Table 7's memory

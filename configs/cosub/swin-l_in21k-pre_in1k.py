@@ -1,30 +1,16 @@
 # Table 12, Swin-L with layer decay:
 # 50 epochs on ImageNet-1k at 224 after 90 epochs of ImageNet-21k.
 # ours: DeiT III's schedule, which it gives for ViTs.
-# Give the weights by --cfg-options model.backbone.init_cfg.checkpoint=PATH
 _base_ = [
-    '../_base_/models/swin-l_cosub.py',
+    '../_base_/models/swin-l.py',
     '../_base_/datasets/imagenet_3aug_src.py',
     '../_base_/schedules/deit3_ft_50e.py',
+    '../_base_/recipes/ft_in1k.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='work_dirs/swin-l_in21k/epoch_90.pth',
-            prefix='backbone.',
-        )
-    ),
-    loss='ce',  # ours: as in pre-training
-    label_smoothing=0.1,
-    # as in pre-training (ours)
-    drop_path_rate=0.2,
-    train_cfg=dict(_delete_=True, augments=dict(type='CutMix', alpha=1.0)),
-)
-optim_wrapper = dict(
-    constructor='CosubLayerDecay',
-    # ours: the stem learns at .054 of the rate, ConvNeXt's own reach (.055); the paper gives none
-    paramwise_cfg=dict(layer_decay_rate=0.89),
-)
+model = _base_.pop('ft_in1k')
+model.backbone.init_cfg.checkpoint = 'work_dirs/swin-l_in21k/epoch_90.pth'
+model.drop_path_rate = 0.2  # as in pre-training (ours)
+# ours: the stem learns at .054 of the rate, ConvNeXt's own reach (.055); the paper gives none
+optim_wrapper = dict(constructor='CosubLayerDecay', paramwise_cfg=dict(layer_decay_rate=0.89))
 train_dataloader = dict(batch_size=64)  # ours: by Table 7's memory

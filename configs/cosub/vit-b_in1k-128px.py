@@ -1,10 +1,8 @@
 # Table 8, ViT-B: 800 epochs on ImageNet-1k at 128.
 _base_ = [
-    '../_base_/models/vit_cosub.py',
+    '../_base_/models/vit-b.py',
     '../_base_/datasets/imagenet_3aug_rrc_128.py',
     '../_base_/schedules/deit3_in1k_800e.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(
-    backbone=dict(img_size=128),
-)
+model = dict(backbone=dict(img_size=128))

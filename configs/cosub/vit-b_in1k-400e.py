@@ -1,6 +1,6 @@
 # Table 6, ViT-B: 400 epochs on ImageNet-1k at 224.
 _base_ = [
-    '../_base_/models/vit_cosub.py',
+    '../_base_/models/vit-b.py',
     '../_base_/datasets/imagenet_3aug_rrc.py',
     '../_base_/schedules/deit3_in1k_400e.py',
     '../_base_/default_runtime.py',

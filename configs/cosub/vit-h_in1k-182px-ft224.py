@@ -1,15 +1,11 @@
 # Table 8, ViT-H: 20 epochs at 224 after 800 at 182.
-# The paper does not say whether cosub is on in these epochs (ours: on).
-# Give the weights by --cfg-options load_from=PATH
 _base_ = [
-    '../_base_/models/vit-h_cosub.py',
+    '../_base_/models/vit-h.py',
     '../_base_/datasets/imagenet_randaug.py',
     '../_base_/schedules/deit3_ft_20e.py',
+    '../_base_/recipes/ft_224.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(
-    loss='ce',
-    label_smoothing=0.1,
-    drop_path_rate=0.55,
-)
+model = _base_.pop('ft_224')
+model.drop_path_rate = 0.55
 load_from = 'work_dirs/vit-h_in1k-182px/epoch_800.pth'

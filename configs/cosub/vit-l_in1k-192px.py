@@ -1,11 +1,9 @@
 # Table 8, ViT-L: 800 epochs on ImageNet-1k at 192.
 _base_ = [
-    '../_base_/models/vit-l_cosub.py',
+    '../_base_/models/vit-l.py',
     '../_base_/datasets/imagenet_3aug_rrc_192.py',
     '../_base_/schedules/deit3_in1k_800e.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(
-    backbone=dict(img_size=192),
-)
+model = dict(backbone=dict(img_size=192))
 train_dataloader = dict(batch_size=64)  # Table 7's memory

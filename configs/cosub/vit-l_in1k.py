@@ -1,6 +1,6 @@
 # Tables 1 and 2, ViT-L: 800 epochs on ImageNet-1k at 224, drop rate .45.
 _base_ = [
-    '../_base_/models/vit-l_cosub.py',
+    '../_base_/models/vit-l.py',
     '../_base_/datasets/imagenet_3aug_rrc.py',
     '../_base_/schedules/deit3_in1k_800e.py',
     '../_base_/default_runtime.py',

@@ -1,5 +1,4 @@
 # vit-l_in21k-270e-pre_in1k.py with BCE, after pre-training with BCE.
-# Give the weights by --cfg-options model.backbone.init_cfg.checkpoint=PATH
 _base_ = ['./vit-l_in21k-270e-pre_in1k.py']
 model = dict(
     backbone=dict(init_cfg=dict(checkpoint='work_dirs/vit-l_in21k-270e-bce/epoch_270.pth')),

@@ -1,30 +1,16 @@
 # Table 9, ViT-L with layer decay:
 # 50 epochs on ImageNet-1k at 448 after 270 epochs of ImageNet-21k.
-# Give the weights by --cfg-options model.backbone.init_cfg.checkpoint=PATH
 _base_ = [
-    '../_base_/models/vit-l_cosub.py',
+    '../_base_/models/vit-l.py',
     '../_base_/datasets/imagenet_3aug_src_448.py',
     '../_base_/schedules/deit3_ft_50e.py',
+    '../_base_/recipes/ft_in1k.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(
-    backbone=dict(
-        img_size=448,
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='work_dirs/vit-l_in21k-270e/epoch_270.pth',
-            prefix='backbone.',
-        ),
-    ),
-    loss='ce',  # ours: as in pre-training
-    label_smoothing=0.1,
-    # DeiT III's; the paper's own is not published
-    drop_path_rate=0.4,
-    train_cfg=dict(_delete_=True, augments=dict(type='CutMix', alpha=1.0)),
-)
-optim_wrapper = dict(
-    constructor='CosubLayerDecay',
-    # ours: BEiT's value for ViT-L after supervised 21k training; the paper gives none
-    paramwise_cfg=dict(layer_decay_rate=0.9),
-)
+model = _base_.pop('ft_in1k')
+model.backbone.img_size = 448
+model.backbone.init_cfg.checkpoint = 'work_dirs/vit-l_in21k-270e/epoch_270.pth'
+model.drop_path_rate = 0.4  # DeiT III's; the paper's own is not published
+# ours: BEiT's value for ViT-L after supervised 21k training; the paper gives none
+optim_wrapper = dict(constructor='CosubLayerDecay', paramwise_cfg=dict(layer_decay_rate=0.9))
 train_dataloader = dict(batch_size=32)  # ours: by Table 7's memory

@@ -1,18 +1,13 @@
 # Table 9, ViT-S: 270 epochs of pre-training on ImageNet-21k at 336.
 _base_ = [
-    '../_base_/models/vit-s_cosub.py',
+    '../_base_/models/vit-s.py',
     '../_base_/datasets/imagenet21k_3aug_src_336.py',
     '../_base_/schedules/deit3_in21k_270e.py',
+    '../_base_/recipes/in21k.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(
-    backbone=dict(img_size=336),
-    head=dict(num_classes=21841),
-    # DeiT III's loss on 21k; the paper does not say which one cosub used there (ours: unchanged).
-    loss='ce',
-    label_smoothing=0.1,
-    # DeiT III's rate for ViT-S; the paper tuned it anew and gives no value (ours: unchanged).
-    drop_path_rate=0.05,
-    train_cfg=dict(_delete_=True, augments=dict(type='CutMix', alpha=1.0)),
-)
+model = _base_.pop('in21k')
+model.backbone.img_size = 336
+# DeiT III's rate for ViT-S; the paper tuned it anew and gives no value (ours: unchanged).
+model.drop_path_rate = 0.05
 train_dataloader = dict(batch_size=128)  # ours: by Table 7's memory

@@ -1,28 +1,14 @@
 # Table 10, ViT-S with layer decay:
 # 50 epochs on ImageNet-1k at 224 after 90 epochs of ImageNet-21k.
-# Give the weights by --cfg-options model.backbone.init_cfg.checkpoint=PATH
 _base_ = [
-    '../_base_/models/vit-s_cosub.py',
+    '../_base_/models/vit-s.py',
     '../_base_/datasets/imagenet_3aug_src.py',
     '../_base_/schedules/deit3_ft_50e.py',
+    '../_base_/recipes/ft_in1k.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='work_dirs/vit-s_in21k/epoch_90.pth',
-            prefix='backbone.',
-        )
-    ),
-    loss='ce',  # ours: as in pre-training
-    label_smoothing=0.1,
-    # DeiT III's; the paper's own is not published
-    drop_path_rate=0.05,
-    train_cfg=dict(_delete_=True, augments=dict(type='CutMix', alpha=1.0)),
-)
-optim_wrapper = dict(
-    constructor='CosubLayerDecay',
-    # ours: a step below BEiT's .85 of ViT-B; the paper gives none
-    paramwise_cfg=dict(layer_decay_rate=0.8),
-)
+model = _base_.pop('ft_in1k')
+model.backbone.init_cfg.checkpoint = 'work_dirs/vit-s_in21k/epoch_90.pth'
+model.drop_path_rate = 0.05  # DeiT III's; the paper's own is not published
+# ours: a step below BEiT's .85 of ViT-B; the paper gives none
+optim_wrapper = dict(constructor='CosubLayerDecay', paramwise_cfg=dict(layer_decay_rate=0.8))

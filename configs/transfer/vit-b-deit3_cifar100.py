@@ -2,5 +2,5 @@
 _base_ = ['./vit-b_cifar100.py']
 model = dict(
     type='SupervisedClassifier',
-    backbone=dict(init_cfg=dict(checkpoint='work_dirs/vit-b-supervised_in1k/epoch_800.pth')),
+    backbone=dict(init_cfg=dict(checkpoint='work_dirs/baselines/vit-b_in1k/epoch_800.pth')),
 )

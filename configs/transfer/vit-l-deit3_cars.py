@@ -2,5 +2,5 @@
 _base_ = ['./vit-l_cars.py']
 model = dict(
     type='SupervisedClassifier',
-    backbone=dict(init_cfg=dict(checkpoint='work_dirs/vit-l-supervised_in1k/epoch_800.pth')),
+    backbone=dict(init_cfg=dict(checkpoint='work_dirs/baselines/vit-l_in1k/epoch_800.pth')),
 )

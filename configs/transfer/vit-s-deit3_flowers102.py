@@ -2,5 +2,5 @@
 _base_ = ['./vit-s_flowers102.py']
 model = dict(
     type='SupervisedClassifier',
-    backbone=dict(init_cfg=dict(checkpoint='work_dirs/vit-s-supervised_in1k/epoch_800.pth')),
+    backbone=dict(init_cfg=dict(checkpoint='work_dirs/baselines/vit-s_in1k/epoch_800.pth')),
 )

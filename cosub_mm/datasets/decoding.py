@@ -14,11 +14,14 @@ from mmengine import fileio
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image, ImageOps
 
+from .pictures import to_bgr
+
 __all__ = [
     'IGNORE_EXIF',
     'LoadPicture',
     'allow_pixels',
     'decode',
+    'decode_picture',
     'is_turned',
     'read_array',
     'read_size',
@@ -48,14 +51,24 @@ class LoadPicture(LoadImageFromFile):
         """Load ``img_path``; adds ``img``, (H, W, 3) BGR, ``img_shape`` and ``ori_shape``."""
         if self.color_type not in ('color', IGNORE_EXIF):
             return super().transform(results)
-        content = fileio.get(results['img_path'], backend_args=self.backend_args)
-        image = decode(content, upright=self.color_type == 'color')
+        image = to_bgr(self.load(results))
         results['img'] = image.astype(np.float32) if self.to_float32 else image
-        results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results
+
+    def load(self, results: dict) -> Image.Image:
+        """The RGB picture at ``img_path``; adds ``img_shape`` and ``ori_shape``."""
+        content = fileio.get(results['img_path'], backend_args=self.backend_args)
+        picture = decode_picture(content, upright=self.color_type == 'color')
+        results['img_shape'] = results['ori_shape'] = (picture.height, picture.width)
+        return picture
 
 
 def decode(content: bytes, upright: bool = True) -> np.ndarray:
+    """As :func:`decode_picture`, (H, W, 3) uint8, BGR."""
+    return to_bgr(decode_picture(content, upright))
+
+
+def decode_picture(content: bytes, upright: bool = True) -> Image.Image:
     """Decode a picture of 8 or 16 bits.
 
     Args:
@@ -63,18 +76,19 @@ def decode(content: bytes, upright: bool = True) -> np.ndarray:
         upright: turn it as its EXIF tag says.
 
     Returns:
-        (H, W, 3) uint8, BGR.
+        A picture of mode RGB.
 
     Raises:
         ValueError: float or 32-bit integer values, whose range nothing tells.
         OSError: not a picture, or a truncated one.
     """
     with Image.open(BytesIO(content)) as picture:
-        if upright:
+        picture.load()
+        # exif_transpose and convert copy also where there is nothing to do.
+        if upright and is_turned(picture):
             picture = ImageOps.exif_transpose(picture)
         if picture.mode in DEEP:
-            grey = _upper_byte(np.asarray(picture))
-            return np.repeat(grey[..., None], 3, axis=2)
+            picture = Image.fromarray(_upper_byte(np.asarray(picture)))
         if picture.mode == 'F':
             raise ValueError(
                 'float values, and nothing tells which of them are black and white: save it with 8 '
@@ -82,7 +96,7 @@ def decode(content: bytes, upright: bool = True) -> np.ndarray:
             )
         if picture.mode in WITH_ALPHA:
             picture = picture.convert(WITH_ALPHA[picture.mode])
-        return np.ascontiguousarray(np.asarray(picture.convert('RGB'))[:, :, ::-1])
+        return picture if picture.mode == 'RGB' else picture.convert('RGB')
 
 
 def _upper_byte(values: np.ndarray) -> np.ndarray:

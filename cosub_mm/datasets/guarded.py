@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from .decoding import allow_pixels, decode, read_array
 from .masks import BadLabelError, check_mask, size_problem
+from .picture_steps import keep_pictures
 
 __all__ = ['POLICIES', 'BadImageError', 'BadLabelError', 'GuardedImages']
 
@@ -64,6 +65,7 @@ class GuardedImages(Dataset):
             raise ValueError(f'policy={policy!r} is unknown; choose from {", ".join(POLICIES)}.')
         self.policy, self.upright, self.max_pixels = policy, upright, max_pixels
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        keep_pictures(self.dataset)
         self._bad: torch.Tensor | None = None
         if not lazy_init:
             self.full_init()

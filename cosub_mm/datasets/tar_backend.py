@@ -1,16 +1,22 @@
 """Images inside tar shards as files: ``tarshard://SHARD?OFFSET+SIZE``."""
 
 import os
+import re
 from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
 
 from mmengine.fileio import BaseStorageBackend, register_backend
 
+from cosub_mm.safe_files import MAX_IMAGE
+
 __all__ = ['PREFIX', 'TarShardBackend', 'shard_path']
 
 PREFIX = 'tarshard'
 OPEN_SHARDS = 64
+_ADDRESS = re.compile(
+    rf'(?s:(?:{PREFIX}://)?(?P<shard>.+)\?(?P<offset>[0-9]{{1,18}})\+(?P<size>[0-9]{{1,18}}))'
+)
 
 
 def shard_path(shard: str | Path, offset: int, size: int) -> str:
@@ -53,11 +59,13 @@ class TarShardBackend(BaseStorageBackend):
 
     @staticmethod
     def _parse(address: str) -> tuple[str, int, int]:
-        shard, _, place = address.removeprefix(f'{PREFIX}://').rpartition('?')
-        offset, _, size = place.partition('+')
-        if not shard or not offset.isdecimal() or not size.isdecimal():
-            raise ValueError(f"'{address}' is not of the form {PREFIX}://SHARD?OFFSET+SIZE.")
-        return shard, int(offset), int(size)
+        found = _ADDRESS.fullmatch(address)
+        if not found or int(found['size']) > MAX_IMAGE:
+            raise ValueError(
+                f"'{address}' is not of the form {PREFIX}://SHARD?OFFSET+SIZE with at most "
+                f'{MAX_IMAGE:,} bytes.'
+            )
+        return found['shard'], int(found['offset']), int(found['size'])
 
     @classmethod
     def _open(cls, shard: str) -> int:

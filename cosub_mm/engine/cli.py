@@ -4,12 +4,11 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from mmengine.config import DictAction
-
 from .amp import AMP_CHOICES
 from .checkpoints import add_accept_argument, add_trust_argument, add_weights_arguments
 from .config_changes import CHOICES
 from .distributed import LAUNCHERS
+from .overrides import OverrideAction
 
 __all__ = ['test_arguments', 'train_arguments']
 
@@ -108,9 +107,10 @@ def _parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OverrideAction,
         metavar='KEY=VALUE',
-        help='override settings of the config, e.g. model.drop_path_rate=.1; lists as "[a,b]"',
+        help='override settings of the config, e.g. model.drop_path_rate=.1; lists as "[a,b]", '
+        "dicts as \"{'type': 'EMAHook'}\"",
     )
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
     add_accept_argument(parser)
@@ -121,11 +121,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
 
 
 def _parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    try:
-        args = parser.parse_args(argv)
-    except ValueError:
-        # DictAction's own failure is an unpacking error.
-        parser.error('--cfg-options takes KEY=VALUE pairs')
+    args = parser.parse_args(argv)
     if args.local_rank is not None:
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args

@@ -1,19 +1,18 @@
 """Configs as the tools need them: checked overrides, and the defaults that depend on the task."""
 
-import inspect
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.runner import Runner
 
 from cosub_mm.model_hub import index_root
 
+from .option_merge import merge_options
+
 __all__ = [
     'add_training_hooks',
-    'check_options',
     'leaf_datasets',
     'load_config',
     'name_absent_classes',
@@ -25,23 +24,6 @@ __all__ = [
 TASKS = {'mmpretrain': 'classification', 'mmseg': 'segmentation'}
 COLLATE = {'classification': 'default_collate', 'segmentation': 'pseudo_collate'}
 PARTS = ('train', 'val', 'test')
-
-# Top-level keys that tools and mmengine read but Runner's signature does not name.
-_OTHER_KEYS = (
-    'accept',
-    'activation_checkpointing',
-    'compile',
-    'custom_imports',
-    'efficient_conv_bn_eval',
-    'find_unused_parameters',
-    'model_wrapper_cfg',
-    'schedule_of_other_length',
-    'parameters_without_gradient',
-    'sync_bn',
-    'tta_model',
-    'tta_pipeline',
-    'tta_ratios',
-)
 
 
 def load_config(path: str, options: dict | None = None) -> Config:
@@ -64,8 +46,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
         raise FileNotFoundError(f"config file '{path}' does not exist.{hint}")
     cfg = Config.fromfile(path)
     if options:
-        check_options(cfg, options)
-        cfg.merge_from_dict(options)
+        merge_options(cfg, options)
     task_of(cfg)
     return cfg
 
@@ -76,44 +57,6 @@ def _shipped(path: str) -> str:
         return path
     shipped = index_root() / path
     return str(shipped) if shipped.is_file() else path
-
-
-def check_options(cfg: Config, options: dict) -> None:
-    """Refuse overrides whose path looks misspelt.
-
-    mmengine creates what a path names, so ``optim_wrapper.optimiser.lr=1`` changes nothing. New
-    keys stay possible: only unknown top-level names and near misses within a path are refused. A
-    wrong last name reaches the constructor, which reports it.
-
-    Args:
-        cfg: the config before merging.
-        options: ``{'a.b.c': value}``.
-
-    Raises:
-        ValueError: naming the part that is unknown and what it resembles.
-    """
-    top_level = {*inspect.signature(Runner.__init__).parameters, *_OTHER_KEYS, *cfg.keys()}
-    for path in options:
-        parts = path.split('.')
-        if parts[0] not in top_level:
-            raise ValueError(_unknown(path, parts[0], sorted(top_level), 'the config'))
-        node = cfg._cfg_dict
-        for depth, part in enumerate(parts[:-1]):
-            if isinstance(node, list | tuple):
-                node = node[int(part)] if part.isdigit() and int(part) < len(node) else None
-            elif isinstance(node, dict) and part in node:
-                node = node[part]
-            else:
-                known = list(node) if isinstance(node, dict) else []
-                if get_close_matches(part, known, cutoff=0.8):
-                    raise ValueError(_unknown(path, part, known, '.'.join(parts[:depth])))
-                break
-
-
-def _unknown(path: str, part: str, known: list[str], where: str) -> str:
-    near = get_close_matches(part, known, n=3, cutoff=0.6)
-    hint = f' Did you mean {" or ".join(near)}?' if near else ''
-    return f"--cfg-options {path}: there is no '{part}' in {where}.{hint}"
 
 
 def task_of(cfg: Config) -> str:

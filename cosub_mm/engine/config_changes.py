@@ -10,6 +10,7 @@ from cosub_mm.version import __version__
 
 from .batch_size import global_batch_size
 from .checkpoints import recorded_config
+from .code_version import code_changes, code_version
 
 __all__ = ['CHOICES', 'Change', 'changes_between', 'compare_with_checkpoint', 'restore']
 
@@ -93,16 +94,22 @@ def compare_with_checkpoint(cfg: Config, meta: dict, choice: str) -> None:
     if meta.get('seed') is not None:  # which mmengine drew where the config gave none
         recorded['randomness'] = dict(recorded.get('randomness') or {}, seed=meta['seed'])
     _say_versions(meta)
-    now = global_batch_size(cfg, get_world_size())
-    before = global_batch_size(Config(recorded), meta.get('world_size', get_world_size()))
+    world_size = get_world_size()
+    old_world_size = meta.get('world_size', world_size)
+    before = _images(Config(recorded), old_world_size)
+    now = _images(cfg, world_size)
     changes = changes_between(recorded, cfg)
-    if before == now:
+    if before == now:  # whatever makes them up
         changes = [change for change in changes if change.path not in BATCH]
     listed = [str(change) for change in changes]
-    if before != now and not any(change.path in BATCH for change in changes):
-        listed.append(f'images between two steps: {before} -> {now} (number of processes)')
-        if choice == 'old':
-            raise ValueError(f'{listed[-1]}: the old batch needs the old number of processes.')
+    if before != now:
+        listed.append(_new_batch(before, now, old_world_size, world_size))
+    elif old_world_size != world_size:
+        print(
+            f'{world_size} process(es) go on where {old_world_size} stopped, with as many images a '
+            f'step: the same recipe, other random numbers',
+            flush=True,
+        )
     if not listed:
         return
     lines = '\n  '.join(listed)
@@ -115,13 +122,37 @@ def compare_with_checkpoint(cfg: Config, meta: dict, choice: str) -> None:
         )
     if choice == 'old':
         restore(cfg, recorded, changes)
+        left = _images(cfg, world_size)
+        if left != before:
+            raise ValueError(
+                f'{_new_batch(before, left, old_world_size, world_size)}: the old batch needs the '
+                'old number of processes.'
+            )
     print(f'going on with the {choice} settings:\n  {lines}', flush=True)
 
 
+def _images(cfg: Config, world_size: int) -> tuple[int, int]:
+    """Images an iteration, and between two steps of the optimizer."""
+    return cfg.train_dataloader.batch_size * world_size, global_batch_size(cfg, world_size)
+
+
+def _new_batch(before: tuple, now: tuple, old_world_size: int, world_size: int) -> str:
+    """Say what another batch means; schedules, intervals and lengths count iterations or epochs."""
+    place = 1 if before[1] != now[1] else 0
+    words = ('images an iteration, of which the schedules count', 'images between two steps')[place]
+    processes = (
+        f' ({old_world_size} -> {world_size} processes)' if old_world_size != world_size else ''
+    )
+    return f'{words}: {before[place]} -> {now[place]}{processes}'
+
+
 def _say_versions(meta: dict) -> None:
-    before = meta.get('cosub_mm_version')
-    if before and before != __version__:
-        print(f'the checkpoint is of cosub_mm {before}, this is {__version__}', flush=True)
+    before = meta.get('code') or {'cosub_mm': meta.get('cosub_mm_version', __version__)}
+    changes = code_changes(before, code_version())
+    if changes:
+        print(
+            f'the code is not the one that wrote the checkpoint: {", ".join(changes)}', flush=True
+        )
 
 
 def changes_between(recorded: Mapping, asked: Mapping) -> list[Change]:

@@ -32,13 +32,12 @@ from .config_changes import compare_with_checkpoint
 from .distributed import open_process_group
 from .errors import user_errors
 from .execution import check_execution
-from .hooks import EfficientDropPathHook
+from .hooks import EfficientDropPathHook, ValidatedBuffersHook
 from .interruption import StopHook, StopSignals
 from .isolation import own_instances
 from .labels import compare_tested_classes, compare_trained_classes
 from .missed_validation import MissedValidationHook
 from .outputs import check_out, request_predictions, write_metrics
-from .rendezvous import network_errors
 from .resume_point import already_complete, find_resume_point
 from .run_length import check_evaluated_data, check_run_length, follow_run_length
 from .tested_weights import prepare_weights
@@ -163,6 +162,7 @@ def _run_training(cfg: Config, args: Namespace) -> None:
     with StopSignals() as signals:
         runner.register_hook(StopHook(signals))
         runner.register_hook(MissedValidationHook())
+        runner.register_hook(ValidatedBuffersHook())
         runner.train()
     runner.logger.info('finished\n' + summary(cfg, runner.work_dir, runner.log_dir))
 
@@ -237,7 +237,7 @@ def _check_data(cfg: Config) -> None:
 def _build(cfg: Config) -> Runner:
     """The Runner with its model; a config may name another ``runner_type``."""
     cfg.setdefault('runner_type', 'mmengine.CosubRunner')
-    with user_errors('building the model'), network_errors():
+    with user_errors('building the model'):
         return RUNNERS.build(cfg)
 
 

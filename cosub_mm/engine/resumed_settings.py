@@ -51,20 +51,23 @@ def take_settings(runner: Runner, settings: list[dict]) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Detected call of `scheduler.step')
         if isinstance(loop, IterBasedTrainLoop):
-            _step([s for s in schedulers if not s.by_epoch], [], runner.iter, runner.iter + 1)
+            _step([s for s in schedulers if not s.by_epoch], [], runner.iter, 0, 1)
         else:
             by_iter = [s for s in schedulers if not s.by_epoch]
             by_epoch = [s for s in schedulers if s.by_epoch]
-            length = len(loop.dataloader)
-            _step(by_iter, by_epoch, runner.epoch * length, length)
+            _step(by_iter, by_epoch, runner.iter, runner.epoch, len(loop.dataloader))
 
 
-def _step(by_iter: list, by_epoch: list, iterations: int, epoch_length: int) -> None:
-    """What mmengine's ParamSchedulerHook does in so many iterations."""
+def _step(by_iter: list, by_epoch: list, iterations: int, epochs: int, length: int) -> None:
+    """What mmengine's ParamSchedulerHook does in so many iterations and whole epochs of a length.
+
+    The hook comes to schedules by epoch behind an epoch, so that not all iterations of the last one
+    mean that it is over.
+    """
     for i in range(1, iterations + 1):
         for scheduler in by_iter:
             scheduler.step()
-        if i % epoch_length == 0:
+        if i % length == 0 and i <= epochs * length:
             for scheduler in by_epoch:
                 scheduler.step()
 

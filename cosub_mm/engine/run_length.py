@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
-from mmengine.hooks import CheckpointHook, LoggerHook
+from mmengine.hooks import CheckpointHook
 from mmengine.optim import _ParamScheduler
 from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
@@ -42,19 +42,22 @@ def check_run_length(runner: Runner) -> None:
             faults += _schedules(runner)
     if faults:
         raise ValueError(' Also: '.join(faults))
+    for sentence in _once_at_the_end(runner):
+        runner.logger.warning(sentence)
 
 
 def follow_run_length(cfg: Config) -> list[str]:
     """Let the schedule that anneals last end where ``train_cfg`` ends.
 
     So ``--cfg-options train_cfg.max_epochs=8`` alone makes a short run of a recipe of 800 epochs. A
-    warm-up or a step that does not fit stays as it is, and :func:`check_run_length` stops there.
+    warm-up of DeiT's schedule that would fill the run takes its share of it. Any other warm-up or
+    step that does not fit stays as it is, and :func:`check_run_length` stops there.
 
     Args:
         cfg: changed in place; ``schedule_of_other_length=True`` leaves everything as it is.
 
     Returns:
-        A sentence for the schedule that had another length, if one had.
+        Sentences on what had another length.
     """
     by_iter = not cfg.train_cfg.get('max_epochs')
     length = cfg.train_cfg.get('max_iters' if by_iter else 'max_epochs')
@@ -70,15 +73,29 @@ def follow_run_length(cfg: Config) -> list[str]:
     last = max(ends, key=ends.get, default=None)
     if last is None or ends[last] == length or schedules[last].get('begin', 0) >= length:
         return []
-    schedule = schedules[last]
+    schedule, said = schedules[last], []
     if 'epochs' in schedule:
+        said = _fit_warmup(schedule, length)
         schedule['epochs'] = length
     else:
         schedule['end'] = length
         if schedule.get('T_max'):
             schedule['T_max'] = length - schedule.get('begin', 0)
     key = 'max_iters' if by_iter else 'max_epochs'
-    return [f'{_name(schedule)} follows train_cfg.{key}={length} instead of its own {ends[last]}']
+    first = f'{_name(schedule)} follows train_cfg.{key}={length} instead of its own {ends[last]}'
+    return [first, *said]
+
+
+def _fit_warmup(schedule: dict, length: int) -> list[str]:
+    """Shorten a warm-up in proportion, where the run has no room for it."""
+    warmup = schedule.get('warmup_epochs', 5)
+    if warmup < length or warmup >= schedule['epochs']:
+        return []
+    schedule['warmup_epochs'] = warmup * length // schedule['epochs']
+    return [
+        f'{_name(schedule)}: warmup_epochs={schedule["warmup_epochs"]} instead of {warmup}, in '
+        f'proportion, as the run is not longer than the warm-up'
+    ]
 
 
 def _configured_end(schedule: dict) -> int | None:
@@ -129,30 +146,52 @@ def _intervals(runner: Runner) -> Iterator[str]:
     loop = runner.train_loop
     by_iter = isinstance(loop, IterBasedTrainLoop)
     length, unit = (loop.max_iters, 'iterations') if by_iter else (loop.max_epochs, 'epochs')
-    if runner.val_loop is not None and max(loop.val_interval, loop.val_begin) > length:
+    if runner.val_loop is not None and loop.val_begin > length:
         yield (
-            f'train_cfg validates every {loop.val_interval} {unit} from {loop.val_begin} on, and '
-            f'the run has {length}. Set train_cfg.val_interval={length} or less.'
+            f'train_cfg validates from {unit[:-1]} {loop.val_begin} on, and the run has {length}. '
+            f'Set train_cfg.val_begin={length} or less.'
         )
-    for hook in runner.hooks:
-        if isinstance(hook, CheckpointHook) and hook.interval > 0:
-            own = loop.max_epochs if hook.by_epoch else loop.max_iters
-            if hook.by_epoch and by_iter:
-                yield (
-                    'default_hooks.checkpoint counts epochs, and an iteration-based run has none: '
-                    'nothing would be saved. Set default_hooks.checkpoint.by_epoch=False.'
-                )
-            elif max(hook.interval, hook.save_begin) > own:
-                yield (
-                    f'default_hooks.checkpoint saves every {hook.interval} '
-                    f'{"epochs" if hook.by_epoch else "iterations"} and the run has {own}. Set '
-                    f'default_hooks.checkpoint.interval={own} or less.'
-                )
-        elif isinstance(hook, LoggerHook) and by_iter and hook.interval > length:
+    for hook in _checkpoint_hooks(runner):
+        if hook.by_epoch and by_iter:
             yield (
-                f'default_hooks.logger logs every {hook.interval} iterations and the run has '
-                f'{length}. Set default_hooks.logger.interval={length} or less.'
+                'default_hooks.checkpoint counts epochs, and an iteration-based run has none: '
+                'nothing would be saved. Set default_hooks.checkpoint.by_epoch=False.'
             )
+        elif _longer_than_the_run(hook, loop) and not hook.save_last:
+            own = loop.max_epochs if hook.by_epoch else loop.max_iters
+            yield (
+                f'default_hooks.checkpoint saves every {hook.interval} '
+                f'{"epochs" if hook.by_epoch else "iterations"}, not the last one, and the run has '
+                f'{own}: nothing would be saved. Set default_hooks.checkpoint.interval={own} or '
+                f'less, or save_last=True.'
+            )
+
+
+def _once_at_the_end(runner: Runner) -> Iterator[str]:
+    """Sentences on intervals longer than the run: what they ask for is done at its end."""
+    loop = runner.train_loop
+    by_iter = isinstance(loop, IterBasedTrainLoop)
+    length, unit = (loop.max_iters, 'iterations') if by_iter else (loop.max_epochs, 'epochs')
+    long = []
+    if runner.val_loop is not None and loop.val_interval > length:
+        long.append(f'train_cfg.val_interval={loop.val_interval}')
+    for hook in _checkpoint_hooks(runner):
+        if _longer_than_the_run(hook, loop):
+            long.append(f'checkpoint.interval={hook.interval}')
+    if long:
+        yield (
+            f'the run has {length} {unit}: what {" and ".join(long)} ask(s) for is done once, at '
+            f'its end'
+        )
+
+
+def _checkpoint_hooks(runner: Runner) -> list[CheckpointHook]:
+    return [h for h in runner.hooks if isinstance(h, CheckpointHook) and h.interval > 0]
+
+
+def _longer_than_the_run(hook: CheckpointHook, loop: BaseLoop) -> bool:
+    own = loop.max_epochs if hook.by_epoch else loop.max_iters
+    return max(hook.interval, hook.save_begin) > own
 
 
 def _warmups(runner: Runner) -> Iterator[str]:

@@ -6,20 +6,29 @@ from pathlib import Path
 import torch
 from mmengine.dist import broadcast_object_list, get_world_size, is_main_process, master_only
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
 from mmengine.runner import runner as mmengine_runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from cosub_mm.version import __version__
 
 from .batch_size import global_batch_size, lr_factor
+from .code_version import code_version
+from .console import quieten
 from .execution import checkpoint_activations, compile_backbone, compile_options
+from .gathered import GathersAgain, gathered_steps
+from .loops import CosubEpochTrainLoop
 from .resumed_settings import group_settings, take_settings
+from .worker_signals import shield_workers
 
 __all__ = ['CosubRunner']
+
+LOOPS = ('EpochBasedTrainLoop', 'IterBasedTrainLoop')
 
 
 @RUNNERS.register_module()
@@ -30,6 +39,7 @@ class CosubRunner(Runner):
       exists on GPUs only, reverted to BN.
     - A checkpoint is written under another name and renamed when it is whole: a full disk or a
       killed job never leaves half a file under the name of a checkpoint.
+    - Data-loading workers outlive a signal that asks the training to stop.
     - ``auto_scale_lr`` counts gradient accumulation, and knows ``rule='sqrt'`` beside 'linear'.
     - Parameters of equal settings share a group of the optimizer, so that it updates many at once.
     - ``activation_checkpointing`` leaves every gradient as it is, and ``compile`` compiles the
@@ -38,6 +48,12 @@ class CosubRunner(Runner):
 
     fail_together = False  # whether a save that fails in the first process is an error in all
     new_settings = False  # whether a resumed run takes learning rates and schedules of its config
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """Build the logger, with a console that shows what a person needs."""
+        logger = super().build_logger(*args, **kwargs)
+        quieten(logger)
+        return logger
 
     def train(self) -> nn.Module:
         """Train, with activation checkpointing that is not reentrant."""
@@ -68,13 +84,23 @@ class CosubRunner(Runner):
             model_wrapper_cfg.setdefault('type', 'MMDistributedDataParallel')
         return super().wrap_model(model_wrapper_cfg, model)
 
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """Build a data loader whose workers outlive a signal to stop."""
+        if isinstance(dataloader, DataLoader):
+            return dataloader
+        return shield_workers(Runner.build_dataloader(dataloader, seed, diff_rank_seed))
+
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Build the loop; one by epochs can go on in the middle of an epoch."""
+        """Build the loop; ours in place of mmengine's, which go on exactly where a run stopped."""
         if isinstance(loop, dict):
-            by_epoch = 'type' not in loop and loop.get('by_epoch')
-            if by_epoch or loop.get('type') == 'EpochBasedTrainLoop':
+            kind = loop.get('type') or LOOPS[0 if loop.get('by_epoch') else 1]
+            name = getattr(kind, '__name__', str(kind)).rpartition('.')[2]
+            if name in LOOPS:
                 loop = {key: value for key, value in loop.items() if key != 'by_epoch'}
-                loop['type'] = 'mmengine.CosubEpochTrainLoop'
+                loop['type'] = f'mmengine.Cosub{name.replace("Based", "")}'
         return super().build_train_loop(loop)
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
@@ -92,11 +118,19 @@ class CosubRunner(Runner):
         super().register_hook(hook, priority)
 
     def resume(self, filename: str, *args, **kwargs) -> None:
-        """Resume, with the settings of the config where those are asked for."""
-        asked = self.new_settings and group_settings(self.optim_wrapper)
+        """Resume, with the settings of the config where those are asked for or needed."""
+        seed = self.seed
+        built = isinstance(self.optim_wrapper, OptimWrapper)
+        asked = group_settings(self.optim_wrapper) if built else None
         super().resume(filename, *args, **kwargs)
-        if asked:
+        if self.new_settings and self.seed != seed:  # the sampler has it already
+            self.set_randomness(**dict(self.cfg.get('randomness') or {}, seed=seed))
+        loop = self.train_loop
+        recounted = isinstance(loop, CosubEpochTrainLoop) and loop.recount()
+        if asked and (self.new_settings or recounted):
             take_settings(self, asked)
+        if isinstance(loop, GathersAgain):
+            loop.gathered = gathered_steps(self)
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale every group's learning rate to the global batch, accumulation included.
@@ -135,7 +169,10 @@ class CosubRunner(Runner):
         such stores show an object only when it is complete.
         """
         kwargs['meta'] = dict(
-            kwargs.get('meta') or {}, world_size=get_world_size(), cosub_mm_version=__version__
+            kwargs.get('meta') or {},
+            world_size=get_world_size(),
+            cosub_mm_version=__version__,
+            code=code_version(),
         )
         error = [None]
         try:

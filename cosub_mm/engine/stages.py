@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -10,8 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from cosub_mm.datasets.manifest import write_atomically
+
+from .distributed import end_with_parent
 
 __all__ = ['Stage', 'StageError', 'StageResult', 'run_stages']
 
@@ -86,99 +90,103 @@ def run_stages(
         StageError: a command failed, wrote not what it should, or (without ``overwrite``) a stage
             was begun or done by other commands or another config.
     """
-    work_dir, rows, fingerprints = Path(work_dir), [], {}
+    work_dir, rows, recipes = Path(work_dir), [], {}
     for number, stage in enumerate(stages, 1):
         say(f'\n[{number}/{len(stages)}] {stage.title}')
-        fingerprints[stage.name] = _fingerprint(stage, [fingerprints[n] for n in stage.needs])
-        run = _Run(stage, work_dir, Path(cwd), fingerprints[stage.name], say)
-        rows.append(run(overwrite))
+        parts = [json.dumps(stage.commands), stage.recipe, *(recipes[name] for name in stage.needs)]
+        recipes[stage.name] = hashlib.sha256('\0'.join(parts).encode()).hexdigest()
+        rows.append(_Run(stage, work_dir, Path(cwd), recipes[stage.name], say)(overwrite))
     return rows
 
 
 class _Run:
-    """One stage in its folder."""
+    """One stage in its folder, where ``stage.json`` says what was begun or done, and how long."""
 
-    def __init__(self, stage: Stage, work_dir: Path, cwd: Path, fingerprint: str, say: Callable):
-        self.stage, self.cwd, self.fingerprint, self.say = stage, cwd, fingerprint, say
+    def __init__(self, stage: Stage, work_dir: Path, cwd: Path, recipe: str, say: Callable) -> None:
+        self.stage, self.cwd, self.recipe, self.say = stage, cwd, recipe, say
         self.folder = work_dir / stage.name
         self.names = {'dir': str(self.folder), 'work_dir': str(work_dir)}
         self.written = [path.format(**self.names) for path in stage.writes]
 
     def __call__(self, overwrite: bool) -> StageResult:
         state = {} if overwrite else self._state()
-        if not state.get('done') and not self._has_checkpoint():
+        done = bool(state.get('done'))
+        if not done and not any(self.folder.glob('*.pth')):
             state = {}  # nothing is lost by starting anew, with whatever config
-        if state and state.get('fingerprint') != self.fingerprint:
+        if state and state.get('fingerprint') != self.recipe:
             raise StageError(
-                f'{self.folder} holds a stage that was {"done" if state.get("done") else "begun"} '
-                f'with another config or other commands. Keep it by --work-dir with another '
-                f'folder, or do the job again by --overwrite.'
+                f'{self.folder} holds a stage that was {"done" if done else "begun"} with another '
+                f'config or other commands. Keep it by --work-dir with another folder, or do the '
+                f'job again by --overwrite.'
             )
-        if state.get('done') and not self._missing() and not self.stage.always:
+        reused = done and not self._missing() and not self.stage.always
+        if reused:
             self.say(f'  done before, in {duration(state["seconds"])}; {self.folder} is kept')
-            return self._row(state['seconds'], reused=True)
-        if state and not self.stage.always:
-            self.say(f'  going on in {self.folder}')
-        seconds = 0.0 if self.stage.always else state.get('seconds', 0.0)
-        return self._row(self._run_commands(seconds, bool(state), overwrite), reused=False)
+        else:
+            if state and not self.stage.always:
+                self.say(f'  going on in {self.folder}')
+            option = '--overwrite' if overwrite else '--resume' if state else ''
+            self._do(0.0 if self.stage.always else state.get('seconds', 0.0), option)
+        result = self.stage.result(self.folder)
+        if result:
+            self.say(f'  {result}')
+        seconds = self._state()['seconds']
+        return StageResult(self.stage.title, seconds, result, self.written, reused)
 
-    def _run_commands(self, seconds: float, begun: bool, overwrite: bool) -> float:
+    def _do(self, seconds: float, option: str) -> None:
+        """Run the commands, after ``seconds`` of earlier starts; trainings get the option."""
         self._save(seconds, done=False)
         start = time.monotonic()
         try:
             for command in self.stage.commands:
-                self._run(self._complete(command, begun, overwrite))
+                line = [part.format(**self.names) for part in command]
+                train = line[0].endswith('train.py') and option
+                self._run([*line, option] if train else line)
         finally:
             seconds += time.monotonic() - start
             self._save(seconds, done=False)
-        missing = self._missing()
-        if missing:
-            raise StageError(f'{self.stage.title}: {", ".join(missing)} has not been written.')
+        if self._missing():
+            names = ', '.join(self._missing())
+            raise StageError(f'{self.stage.title}: {names} has not been written.')
         self._save(seconds, done=True)
-        return seconds
-
-    def _complete(self, command: Sequence[str], begun: bool, overwrite: bool) -> list[str]:
-        line = [part.format(**self.names) for part in command]
-        if line[0].endswith('train.py'):
-            line += ['--overwrite'] if overwrite else ['--resume'] if begun else []
-        return line
 
     def _run(self, line: list[str]) -> None:
         self.say(f'  $ python {shlex.join(line)}')
-        shown = time.monotonic()
-        with open(self.folder / OUTPUT, 'a') as file:
+        output = self.folder / OUTPUT
+        with open(output, 'a', buffering=1) as file:  # by lines: a kill loses none
             file.write(f'$ python {shlex.join(line)}\n')
-            process = subprocess.Popen(
+            with subprocess.Popen(
                 [sys.executable, *line],
                 cwd=self.cwd,
                 env=_environment(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-            )
-            try:
-                for text in process.stdout:
-                    file.write(text)
-                    if _is_progress(text) and time.monotonic() - shown > PROGRESS_INTERVAL:
-                        shown = time.monotonic()
-                        self.say('    ' + text.partition('INFO - ')[2].strip()[:150])
-                code = process.wait()
-            except BaseException:
-                # The child has the same signal; it must not outlive us.
-                process.terminate()
-                process.wait()
-                raise
-        if code:
+                preexec_fn=end_with_parent,  # or it would train on when this process is killed
+            ) as process:
+                try:
+                    self._follow(process, file)
+                except BaseException:
+                    # By Ctrl-C it has the same signal. A training saves behind its step and ends.
+                    process.terminate()
+                    process.wait()
+                    raise
+        if process.returncode:
+            end = '\n'.join(output.read_text().splitlines()[-15:])
             raise StageError(
-                f'{self.stage.title}: the command above ended with code {code}.\n{self._end()}\n'
-                f'All of its output is in {self.folder / OUTPUT}.'
+                f'{self.stage.title}: the command above ended with code {process.returncode}.\n'
+                f'{end}\nAll of its output is in {output}.'
             )
 
-    def _end(self, lines: int = 15) -> str:
-        return '\n'.join((self.folder / OUTPUT).read_text().splitlines()[-lines:])
-
-    def _has_checkpoint(self) -> bool:
-        return any(self.folder.glob('*.pth'))
+    def _follow(self, process: subprocess.Popen, file: TextIO) -> None:
+        """Keep all that a command prints, and show its progress now and then."""
+        shown = time.monotonic()
+        for text in process.stdout:
+            file.write(text)
+            progress = re.search(r'INFO - (.*(?:Epoch|Iter)\(.*)', text)
+            if progress and time.monotonic() - shown > PROGRESS_INTERVAL:
+                shown = time.monotonic()
+                self.say('    ' + progress[1][:150])
 
     def _missing(self) -> list[str]:
         return [path for path in self.written if not (self.cwd / path).exists()]
@@ -191,24 +199,13 @@ class _Run:
             return {}
 
     def _save(self, seconds: float, done: bool) -> None:
-        state = {'fingerprint': self.fingerprint, 'seconds': seconds, 'done': done}
+        state = {'fingerprint': self.recipe, 'seconds': seconds, 'done': done}
         write_atomically(self.folder / STATE, json.dumps(state).encode())
-
-    def _row(self, seconds: float, reused: bool) -> StageResult:
-        result = self.stage.result(self.folder)
-        if result:
-            self.say(f'  {result}')
-        return StageResult(self.stage.title, seconds, result, self.written, reused)
 
 
 def duration(seconds: float) -> str:
     """Minutes and seconds."""
     return f'{int(seconds) // 60}:{int(seconds) % 60:02d}'
-
-
-def _fingerprint(stage: Stage, needs: list[str]) -> str:
-    parts = [json.dumps(stage.commands), stage.recipe, *needs]
-    return hashlib.sha256('\0'.join(parts).encode()).hexdigest()
 
 
 def _environment() -> dict[str, str]:
@@ -218,7 +215,3 @@ def _environment() -> dict[str, str]:
     # otherwise; threads that never spin give away the second core on a free machine.
     defaults = {'OMP_NUM_THREADS': str(min(cores or 1, 8)), 'GOMP_SPINCOUNT': '10000'}
     return {**defaults, 'PYTHONUNBUFFERED': '1', **os.environ}
-
-
-def _is_progress(text: str) -> bool:
-    return 'INFO - ' in text and any(word in text for word in ('Epoch(', 'Iter('))

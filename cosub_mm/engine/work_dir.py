@@ -22,8 +22,16 @@ __all__ = [
 
 
 def default_work_dir(config: str) -> str:
-    """The OpenMMLab place for the runs of a config file: ``./work_dirs/<its name>``."""
-    return str(Path('work_dirs') / Path(config).stem)
+    """The OpenMMLab place for the runs of a config file: ``./work_dirs/<its name>``.
+
+    A baseline has the name of the cosub config that it is compared with, and a place of its own:
+    ``./work_dirs/baselines/<its name>``.
+    """
+    path = Path(config).absolute()
+    place = Path('work_dirs')
+    if path.parent.name == 'baselines':
+        place /= 'baselines'
+    return str(place / path.stem)
 
 
 def checkpoint_folders(cfg: Config) -> dict[str, dict | None]:

@@ -2,10 +2,12 @@
 
 import logging
 import multiprocessing
+import re
 import resource
 import statistics
 import sys
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -99,5 +101,10 @@ def _clock(device: str) -> float:
 def _memory(device: str, peak: bool) -> int:
     if device == 'cuda':
         return torch.cuda.max_memory_allocated() if peak else 0
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if sys.platform == 'darwin' else used * 1024
+    try:
+        # getrusage would count what the parent held, which the process had before it was started.
+        status = Path('/proc/self/status').read_text()
+        return int(re.search(r'^VmHWM:\s+(\d+) kB', status, re.MULTILINE)[1]) * 1024
+    except OSError:
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return used if sys.platform == 'darwin' else used * 1024

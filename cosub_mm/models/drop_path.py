@@ -1,5 +1,7 @@
 """Stochastic depth of the models: put in once, where no list of hooks can lose it."""
 
+from typing import Any
+
 from torch import nn
 
 from cosub_mm.stochastic_depth import apply_stochastic_depth, describe, max_drop_rate
@@ -8,9 +10,13 @@ __all__ = ['drop_branches', 'require_drop_rate']
 
 
 def drop_branches(
-    backbone: nn.Module, drop_path_rate: float | None = None, implementation: str = 'auto'
+    backbone: nn.Module,
+    drop_path_rate: float | None = None,
+    implementation: str = 'auto',
+    schedule: str = 'uniform',
+    example_input: Any = None,
 ) -> None:
-    """Let the branches of a backbone compute the kept rows only, at a uniform rate.
+    """Let the branches of a backbone compute the kept rows only, at one rate or a linear schedule.
 
     Args:
         backbone: changed in place; parameters and ``state_dict`` keys stay.
@@ -19,6 +25,8 @@ def drop_branches(
         implementation: ``'auto'``, ``'subset'`` or ``'mask'``, see
             :func:`cosub_mm.stochastic_depth.apply_stochastic_depth`. ``'auto'`` also keeps what
             stochastic depth that is already there was given.
+        schedule: ``'uniform'`` (the paper) or ``'linear'``, from 0 to the rate over depth.
+        example_input: see the same; in a config a shape such as ``(3, 3, 224, 224)``.
 
     Raises:
         ValueError: as of ``apply_stochastic_depth``.
@@ -27,11 +35,10 @@ def drop_branches(
         return
     present = describe(backbone)
     if present is not None:
-        rate, schedule, present_implementation = present.settings
-        kept = drop_path_rate is None or (rate, schedule) == (drop_path_rate, 'uniform')
-        if kept and implementation in ('auto', present_implementation):
+        kept = drop_path_rate is None or present.settings[:2] == (drop_path_rate, schedule)
+        if kept and implementation in ('auto', present.settings[2]):
             return
-    apply_stochastic_depth(backbone, drop_path_rate, implementation=implementation)
+    apply_stochastic_depth(backbone, drop_path_rate, schedule, implementation, example_input)
 
 
 def require_drop_rate(backbone: nn.Module, drop_path_rate: float | None, owner: str) -> None:

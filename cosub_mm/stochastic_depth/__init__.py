@@ -2,12 +2,12 @@
 
 from .apply import (
     apply_stochastic_depth,
-    max_drop_rate,
     remove_stochastic_depth,
     scale_drop_rates,
 )
 from .copies.late_copy import copy_batch_late
-from .places.table import Branch, register_block
+from .places.drop_path import max_drop_rate
+from .places.table import Branch, Side, register_block
 from .report import BranchReport, Report, describe, realised_drop_rate
 from .rows.schedule import block_rates, rounded_rate
 from .search.find import UnknownBlockError
@@ -17,6 +17,7 @@ __all__ = [
     'Branch',
     'BranchReport',
     'Report',
+    'Side',
     'StochasticDepth',
     'UnknownBlockError',
     'apply_stochastic_depth',

@@ -1,24 +1,38 @@
 """Put efficient stochastic depth into a model, and take it out again."""
 
-import dataclasses
 from typing import Any, NamedTuple
 
 from torch import nn
 
-from .places.attach import attach, detach_all, ends_of, is_drop_path, keeps_zero
-from .places.table import Branch, branches_of, class_name, has_shortcut, refusal_of
+from .places.attach import attach, detach_all
+from .places.drop_path import ends_of, keeps_zero
+from .places.sides import with_sides
+from .places.table import (
+    Branch,
+    branches_of,
+    class_name,
+    has_shortcut,
+    is_registered,
+    refusal_of,
+)
 from .report import Report, describe
 from .rows.rule import IMPLEMENTATIONS
 from .rows.schedule import block_rates
+from .savings.regather import regather_for_backward
 from .search.find import UnknownBlockError, drop_path_slots, find_branches, unnamed_places
-from .step.module import StochasticDepth
+from .search.registered import prove_at_first_input, prove_on_example
+from .step.counts import Counts
+from .step.module import Place, StochasticDepth
 
 __all__ = [
     'apply_stochastic_depth',
-    'max_drop_rate',
     'remove_stochastic_depth',
     'scale_drop_rates',
 ]
+
+
+SAVING = regather_for_backward
+"""What may spare bytes where a branch starts; None changes no value."""
 
 
 class Settings(NamedTuple):
@@ -41,7 +55,8 @@ def apply_stochastic_depth(
     The model is changed in place: hooks gather the kept rows where a branch starts, and the module
     in DropPath's place puts them back. Parameters, ``state_dict`` keys and evaluation stay. Blocks
     that the table does not name are searched on an example input, and what is found is proven:
-    subset and mask must agree in float64, outputs and gradients.
+    subset and mask must agree in float64, outputs and gradients. What :func:`register_block` was
+    told is proven, too: on ``example_input``, or when the block first runs in training.
 
     Args:
         model: any module with residual blocks of timm, mmpretrain or one's own.
@@ -52,33 +67,38 @@ def apply_stochastic_depth(
         implementation: ``'subset'`` computes the kept rows, ``'mask'`` all rows and multiplies the
             dropped ones by 0, ``'auto'`` takes the faster one (:mod:`.rule`).
         example_input: what ``model`` is called with to search blocks that the table does not name:
-            a tensor (N, ...), or a tuple of arguments. Guessed for image models.
+            a tensor (N, ...), its shape, or a tuple of arguments. Guessed for image models.
 
     Returns:
-        The report, which prints as a table.
+        The report, which prints as a table. The same call a second time changes nothing; one with
+        other arguments replaces the first.
 
     Raises:
-        ValueError: bad arguments; no residual branch found; one block under two names; the same
-            call a second time (another call replaces the first).
-        UnknownBlockError: a branch that is neither in the table nor found and proven, or a block
-            that nothing can be done about.
+        ValueError: bad arguments; no residual branch found; one block under two names.
+        UnknownBlockError: a branch that is neither in the table nor found and proven, that is not
+            what it is registered as (here, or in the first forward pass), or a block that nothing
+            can be done about.
     """
     settings = Settings(drop_rate, schedule, implementation)
     _check(model, settings)
-    if drop_rate is None:
-        rates = {place: end.base_rate for place, end in _places(model).items()}
-    else:
-        rates = {}
+    if _is_applied(model, settings):
+        return describe(model)
+    rates = _present_rates(model) if drop_rate is None else {}
     remove_stochastic_depth(model)
     try:
         named, skipped = _collect(model, settings, example_input)
         if not named:
             raise ValueError(_nothing_found(model, skipped))
-        _attach_all(named, settings, rates)
+        registered = _to_prove(named, settings)
+        if registered and example_input is not None:
+            prove_on_example(model, registered, example_input)
+        _attach_all(named, settings, rates, tuple(skipped.items()))
+        if example_input is None:
+            prove_at_first_input(registered)
     except Exception:
         detach_all(model)
         raise
-    return dataclasses.replace(describe(model), skipped=skipped)
+    return describe(model)
 
 
 def remove_stochastic_depth(model: nn.Module) -> None:
@@ -87,16 +107,6 @@ def remove_stochastic_depth(model: nn.Module) -> None:
     A model without stochastic depth stays as it is.
     """
     detach_all(model)
-
-
-def max_drop_rate(model: nn.Module) -> float:
-    """Largest stochastic depth rate in ``model``: of DropPath modules, replaced or not."""
-    rates = [
-        getattr(module, 'drop_prob', None) or getattr(module, 'p', None) or 0.0
-        for module in model.modules()
-        if isinstance(module, StochasticDepth) or is_drop_path(module)
-    ]
-    return float(max(rates, default=0.0))
 
 
 def scale_drop_rates(model: nn.Module, factor: float) -> None:
@@ -124,14 +134,21 @@ def _check(model: nn.Module, settings: Settings) -> None:
             f'implementation={settings.implementation!r} is unknown; choose from {IMPLEMENTATIONS}.'
         )
     block_rates(0.0 if settings.drop_rate is None else settings.drop_rate, 1, settings.schedule)
-    present = {end.settings for end in ends_of(model)}
-    if present == {tuple(settings)}:
-        raise ValueError(
-            f'{type(model).__name__} has this stochastic depth already: {settings}. A call with '
-            f'other arguments replaces it, remove_stochastic_depth(model) takes it out.'
-        )
     _check_refused(model)
     _check_shared_blocks(model)
+
+
+def _is_applied(model: nn.Module, settings: Settings) -> bool:
+    """Whether the same call has been made, and no block has come or gone since."""
+    ends = [end for end in ends_of(model) if end.place.starts]
+    if not ends or any(end.place.settings != tuple(settings) for end in ends):
+        return False
+    have = {id(end.home[0]) for end in ends}
+    blocks = [module for module in model.modules() if branches_of(module) is not None]
+    return all(end.standing() is end for end in ends) and all(
+        id(block) in have or not any(has_shortcut(block, b) for b in branches_of(block))
+        for block in blocks
+    )
 
 
 def _check_refused(model: nn.Module) -> None:
@@ -180,7 +197,11 @@ def _collect(
                 True,
             )
     order = [name for name, _ in model.named_modules()]
-    return [(name, *blocks[name]) for name in sorted(blocks, key=order.index)], skipped
+    return [
+        (name, block, with_sides(model, name, branches), found)
+        for name in sorted(blocks, key=order.index)
+        for block, branches, found in (blocks[name],)
+    ], skipped
 
 
 def _leave_out_without_shortcut(blocks: dict[str, tuple]) -> dict[str, str]:
@@ -199,23 +220,46 @@ def _leave_out_without_shortcut(blocks: dict[str, tuple]) -> dict[str, str]:
     return skipped
 
 
-def _attach_all(blocks: list, settings: Settings, rates: dict[int, float]) -> None:
+def _attach_all(
+    blocks: list, settings: Settings, rates: dict[tuple[int, str], float], skipped: tuple
+) -> None:
     kept = {
         (name, branch): settings.drop_rate is not None and keeps_zero(block, branch)
         for name, block, branches, _ in blocks
         for branch in branches
     }
     scheduled = _scheduled(blocks, settings, kept)
+    counts = Counts()
+    weight = next((p for _, block, *_ in blocks for p in block.parameters()), None)
+    if weight is not None:
+        counts.move(lambda x: x.to(weight.device))
     for name, block, branches, found in blocks:
-        for branch in branches:
-            keeps = kept[name, branch]
-            rate = 0.0 if keeps else scheduled.get(name)
-            end = attach(block, branch, rate, settings.implementation, rates)
-            end.undropped = branch.undropped if keeps or not end.base_rate else ''
-            end.block, end.block_type = name, class_name(type(block))
-            end.found = found
-        for end in ends_of(block):
-            end.settings = tuple(settings)
+        attach(
+            block,
+            [(b, 0.0 if kept[name, b] else scheduled.get(name)) for b in branches],
+            settings.implementation,
+            Place(
+                name,
+                class_name(type(block)),
+                found=found,
+                settings=tuple(settings),
+                skipped=skipped,
+            ),
+            rates,
+            counts,
+            SAVING,
+        )
+
+
+def _to_prove(blocks: list, settings: Settings) -> list[tuple[str, nn.Module, tuple[Branch, ...]]]:
+    """Blocks that compute fewer rows on nothing but somebody's word."""
+    if settings.implementation == 'mask':
+        return []
+    return [
+        (name, block, branches)
+        for name, block, branches, found in blocks
+        if not found and is_registered(block) and any(b.start is not None for b in branches)
+    ]
 
 
 def _scheduled(blocks: list, settings: Settings, kept: dict) -> dict[str, float]:
@@ -226,9 +270,10 @@ def _scheduled(blocks: list, settings: Settings, kept: dict) -> dict[str, float]
     return dict(zip(names, block_rates(settings.drop_rate, len(names), settings.schedule)))
 
 
-def _places(model: nn.Module) -> dict[tuple[int, str], StochasticDepth]:
+def _present_rates(model: nn.Module) -> dict[tuple[int, str], float]:
+    """Rates that an earlier call gave, by place."""
     return {
-        (id(module), name): child
+        (id(module), name): child.base_rate
         for module in model.modules()
         for name, child in module.named_children()
         if isinstance(child, StochasticDepth)

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from .places.attach import ends_of
+from .copies.late_copy import verdict_on
+from .places.drop_path import ends_of
 from .rows.functional import STATIC_FROM, kept_count
 from .rows.rule import explain
 from .step.module import StochasticDepth
@@ -64,12 +65,15 @@ class Report:
         settings: drop_rate, schedule and implementation that the call was given.
         skipped: names of DropPath places in which no residual ends, and why.
         batch_size: rows that ``str(report)`` reckons with.
+        late_copy: where the batch is copied for co-training, once it has been: see
+            :func:`~cosub_mm.stochastic_depth.copy_batch_late`.
     """
 
     blocks: list[BranchReport]
     settings: tuple[float | None, str, str]
     skipped: dict[str, str] = field(default_factory=dict)
     batch_size: int = 64
+    late_copy: str = ''
 
     def computed_share(self, batch_size: int) -> float:
         """Computed rows over all rows, mean over branches."""
@@ -84,6 +88,8 @@ class Report:
         lines = [f'Stochastic depth, {len(self.blocks)} branches, {batch_size} rows a batch:']
         lines += [_line(row, widths) for row in rows]
         lines += [f'not dropped: {name} ({reason})' for name, reason in self.skipped.items()]
+        if self.late_copy:
+            lines.append(f'copies of the batch are made {self.late_copy}')
         return '\n'.join(lines)
 
     def __str__(self) -> str:
@@ -94,7 +100,10 @@ def describe(model: nn.Module) -> Report | None:
     """Report on a model that stochastic depth was applied to, or None."""
     ends = ends_of(model)
     branches = [branch for end in ends for branch in _branches(end)]
-    return Report(branches, ends[0].settings) if ends else None
+    if not ends:
+        return None
+    place = next(end.place for end in ends if end.place.starts)
+    return Report(branches, place.settings, dict(place.skipped), late_copy=verdict_on(model))
 
 
 def realised_drop_rate(model: nn.Module, reset: bool = False) -> float:
@@ -109,27 +118,29 @@ def realised_drop_rate(model: nn.Module, reset: bool = False) -> float:
     ends = ends_of(model)
     if not ends:
         raise ValueError('The model has no stochastic depth; call apply_stochastic_depth first.')
-    seen, kept = sum(end.tally(reset).cpu() for end in ends).tolist()
+    counts = {id(end.counts): end.counts for end in ends}.values()
+    seen, kept = map(sum, zip(*(count.total(reset) for count in counts)))
     if not seen:
-        rates = [end.drop_prob for end in ends for _ in end.starts if end.drop_prob]
+        rates = [end.drop_prob for end in ends for _ in end.place.starts if end.drop_prob]
         return sum(rates) / max(len(rates), 1)
     return 1 - kept / seen
 
 
 def _branches(end: StochasticDepth) -> list[BranchReport]:
+    place, device = end.place, end.counts.device.type
     entries = []
-    for start in end.starts:
-        implementation, reason = explain(end, start)
+    for start in place.starts:
+        implementation, reason = explain(end.implementation, place.convolutional, device, start)
         entries.append(
             BranchReport(
-                end.block,
-                end.block_type,
+                place.block,
+                place.block_type,
                 start,
-                end.path,
+                place.path,
                 end.drop_prob,
                 implementation,
-                end.undropped or reason,
-                end.found,
+                place.undropped or reason,
+                place.found,
             )
         )
     return entries

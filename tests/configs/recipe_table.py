@@ -6,6 +6,8 @@ from math import floor, isclose
 from pathlib import Path
 from typing import NamedTuple
 
+from cosub_mm.engine.work_dir import default_work_dir
+
 CONFIGS = Path(__file__).parents[2] / 'configs'
 FOLDERS = ('cosub', 'baselines', 'ablations', 'transfer', 'ade20k')
 RECIPES, RUNS = 'configs/paper_recipes.csv', 'configs/paper_runs.csv'
@@ -13,6 +15,17 @@ RECIPES, RUNS = 'configs/paper_recipes.csv', 'configs/paper_runs.csv'
 OF_RUN = ('method', 'resolution', 'drop rate', 'layer decay', 'images per GPU', 'starts from')
 # What a supervised classifier has not.
 OF_COSUB = ('lambda', 'submodels', 'teacher')
+
+
+def paper_configs(folder: str) -> list[Path]:
+    """Configs of a folder that stand for a run of the paper, or say so; not somebody's own."""
+    known = {row['config'] for row in read(RUNS)}
+    files = sorted((CONFIGS / folder).glob('*.py'))
+    return [
+        file
+        for file in files
+        if f'{folder}/{file.name}' in known or file.read_text().startswith('# Table')
+    ]
 
 
 class Cell(NamedTuple):
@@ -67,8 +80,8 @@ def expected(config: str, recipe_of: dict, run_of: dict) -> dict[str, Cell]:
     start = run_of.get(f'{run["starts from"]}.py')
     if start:
         epochs = recipe_of[start['recipe']]['epochs'].value
-        name = run['starts from'].split('/')[1]
-        changes['starts from'] = f'work_dirs/{name}/epoch_{epochs}.pth'
+        place = default_work_dir(f'configs/{run["starts from"]}.py')
+        changes['starts from'] = f'{place}/epoch_{epochs}.pth'
     cells.update({name: Cell(value, place, run['source']) for name, value in changes.items()})
     ratio = cells.pop('test crop ratio', None)
     if ratio:

@@ -1,7 +1,5 @@
 """One training step of every ADE20k config, with a small backbone of the same kind."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from mmengine.config import Config
@@ -13,8 +11,8 @@ from mmseg.structures import SegDataSample
 
 import cosub_mm  # noqa: F401
 from cosub_mm.stochastic_depth import describe
+from tests.configs.recipe_table import paper_configs
 
-FOLDER = Path(__file__).parents[2] / 'configs' / 'ade20k'
 VIT = dict(embed_dims=32, num_layers=4, num_heads=2, feedforward_channels=64)
 # What makes a backbone small, and the channels of its four maps.
 SMALL = {
@@ -28,7 +26,7 @@ SMALL = {
     'CosubTIMMBackbone': (dict(model_name='regnety_002'), [24, 56, 152, 368]),
 }
 # DeepLabV3+ and Segmenter have heads of their own: tests/models/segmentors/test_heads.py.
-CONFIGS = sorted(FOLDER.glob('upernet_*.py'))
+CONFIGS = [file for file in paper_configs('ade20k') if file.stem.startswith('upernet_')]
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)

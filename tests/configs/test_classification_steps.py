@@ -33,7 +33,7 @@ CASES = [
     ('cosub/vit-h_in1k-126px', VIT, 32),
     ('cosub/vit-g_in21k-112px', VIT, 32),
     ('cosub/vit-m_in21k-270e-pre_in1k-336px', VIT, 32),
-    ('baselines/vit-l-supervised_in1k', VIT, 32),
+    ('baselines/vit-l_in1k', VIT, 32),
     ('ablations/vit-h_in1k-126px_ce-hard', VIT, 32),
     ('cosub/pit-b_in1k-400e', PIT, 128),
     ('cosub/cait-m12_in1k', CAIT, 32),
@@ -45,7 +45,7 @@ CASES = [
     ('cosub/convnext-b_in21k', CONVNEXT, 32),
     ('cosub/convnext-s_in21k-pre_in1k', CONVNEXT, 32),
     ('cosub/resnet50_in1k-600e', dict(base_channels=8, stem_channels=8), 256),
-    ('baselines/resnet152-supervised_in1k-600e', dict(depth=50, base_channels=8), 256),
+    ('baselines/resnet152_in1k-600e', dict(depth=50, base_channels=8), 256),
     ('cosub/regnety-16gf_in1k-600e', dict(model_name='regnety_002'), 368),
     ('cosub/regnety-16gf_in21k-pre_in1k', dict(model_name='regnety_002'), 368),
 ]

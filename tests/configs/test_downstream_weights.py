@@ -9,10 +9,12 @@ from mmengine.registry import MODELS, init_default_scope
 
 import cosub_mm  # noqa: F401
 from cosub_mm.engine.checkpoints import check_start_model
+from cosub_mm.engine.work_dir import default_work_dir
 from cosub_mm.evaluation.complexity import meta_device
+from tests.configs.recipe_table import paper_configs
 
 ROOT = Path(__file__).parents[2]
-DOWNSTREAM = [*sorted((ROOT / 'configs/ade20k').glob('*.py'))]
+DOWNSTREAM = paper_configs('ade20k')
 DOWNSTREAM += sorted((ROOT / 'configs/transfer').glob('vit-*_cifar10.py'))
 FOLDERS = ('cosub', 'baselines')
 # The norms behind single stages exist in dense prediction only.
@@ -36,10 +38,11 @@ def test_checkpoint_is_that_of_a_config_and_fits(path):
     if init_cfg.checkpoint.startswith('https://'):
         assert init_cfg.checkpoint.startswith('https://mmassets.onedl.ai/mmclassification/v0/')
         return
-    work_dirs, name, file = init_cfg.checkpoint.split('/')
-    (path,) = (p for f in FOLDERS if (p := ROOT / f'configs/{f}/{name}.py').is_file())
+    place, _, file = init_cfg.checkpoint.rpartition('/')
+    sources = [p for f in FOLDERS for p in paper_configs(f)]
+    (path,) = (p for p in sources if default_work_dir(str(p)) == place)
     source = Config.fromfile(path)
-    assert (work_dirs, file) == ('work_dirs', f'epoch_{source.train_cfg.max_epochs}.pth')
+    assert file == f'epoch_{source.train_cfg.max_epochs}.pth'
     # As the checkpoint records it; the backbone must compute the same.
     recorded = '\n'.join(f'{key} = {value!r}' for key, value in source.to_dict().items())
     check_start_model(dict(meta=dict(cfg=recorded)), file, cfg, ())

@@ -11,9 +11,10 @@ from PIL import Image
 
 import cosub_mm  # noqa: F401
 from cosub_mm.engine.tta import enable_tta
+from tests.configs.recipe_table import paper_configs
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-ADE20K = sorted((CONFIGS / 'ade20k').glob('*.py'))
+ADE20K = paper_configs('ade20k')
 DEMO = sorted((CONFIGS / 'demo').glob('upernet_*.py'))
 
 # (width, height) of a picture -> at ratio 1, with (2048, 512) and (2560, 640) to fit into:

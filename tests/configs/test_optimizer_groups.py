@@ -11,6 +11,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
 from cosub_mm.evaluation.complexity import meta_device
+from tests.configs.recipe_table import paper_configs
 
 ROOT = Path(__file__).parents[2] / 'configs'
 # One recipe for each kind of backbone and schedule.
@@ -18,7 +19,7 @@ RECIPES = (
     'vit-s_in1k',
     'vit-b_in1k-128px-ft224',
     'vit-s_in21k',
-    'vit-g_in21k-pre_in1k-112px',
+    'vit-g_in21k-112px-pre_in1k-112px',
     'cait-m12_in1k',
     'pit-b_in1k',
     'pit-b_in21k-pre_in1k',
@@ -157,6 +158,6 @@ def test_reach_of_layer_decay(name):
 
 def test_no_recipe_with_layer_decay_is_left_out():
     """Other sizes and lengths of the ViT take the rate of their width."""
-    for file in (ROOT / 'cosub').glob('*-pre_in1k.py'):
-        if not file.stem.startswith('vit'):
+    for file in paper_configs('cosub'):
+        if file.stem.endswith('-pre_in1k') and not file.stem.startswith('vit'):
             assert file.stem in LAYER_DECAY

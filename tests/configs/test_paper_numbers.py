@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from tests.configs.recipe_table import read
+from tests.configs.recipe_table import paper_configs, read
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 NUMBERS = read('configs/paper_numbers.csv')
@@ -34,9 +34,7 @@ def test_transfer_table_is_table_14():
     printed = {name: value for value, name in re.findall(r'\[([\d.]+)\]\((\S+)\.py\)', text)}
     assert printed == numbers('transfer', 'top-1')
     assert len(printed) == 36
-    assert {f'{name}.py' for name in printed} == {
-        p.name for p in (CONFIGS / 'transfer').glob('*.py')
-    }
+    assert {f'{name}.py' for name in printed} == {p.name for p in paper_configs('transfer')}
 
 
 COMMAND = r'`(?:NNODES=(\d+) )?bash tools/dist_train\.sh configs/(\S+\.py) (\d+)( --amp)?`'

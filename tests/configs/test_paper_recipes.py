@@ -21,12 +21,13 @@ from tests.configs.recipe_table import (
     RUNS,
     differences,
     expected,
+    paper_configs,
     read,
     recipes,
     runs,
 )
 
-FILES = sorted(path for folder in FOLDERS for path in (CONFIGS / folder).glob('*.py'))
+FILES = [path for folder in FOLDERS for path in paper_configs(folder)]
 CONFIG_OF = {path: Config.fromfile(path) for path in FILES}
 RECIPE_OF, RUN_OF = recipes(read(RECIPES)), runs(read(RUNS))
 
@@ -51,6 +52,15 @@ def test_config_is_the_recipe(path):
     )
     wrong = compare(config, CONFIG_OF[path])
     assert not wrong, '\n'.join(wrong)
+
+
+def test_a_parsed_config_holds_no_variable_of_a_recipe():
+    """A config takes it over whole: what is left would look like a setting that something reads."""
+    variables = {path.stem for path in (CONFIGS / '_base_/recipes').glob('*.py')}
+    assert len(variables) >= 4
+    assert not {name_of(path) for path, cfg in CONFIG_OF.items() if variables & cfg.keys()}
+    for name in variables:
+        assert list(Config.fromfile(CONFIGS / f'_base_/recipes/{name}.py')) == [name]
 
 
 def test_every_row_has_a_config_and_every_recipe_a_run():

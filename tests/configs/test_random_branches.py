@@ -46,7 +46,7 @@ def _dropped_by_timm(name, options):
 @pytest.mark.parametrize('name', ARCHITECTURES)
 def test_as_many_as_the_authors(name):
     init_default_scope('mmpretrain')
-    cfg = Config.fromfile(FOLDER / f'{name}_cosub.py').model
+    cfg = Config.fromfile(FOLDER / f'{name}.py').model
     with meta_device():
         model = MODELS.build(cfg)
     rates = [branch.rate for branch in describe(model).blocks]

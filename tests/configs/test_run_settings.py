@@ -3,15 +3,13 @@
 import pytest
 from mmengine.config import Config
 
-from tests.configs.recipe_table import CONFIGS, FOLDERS
-
-FILES = sorted(path for folder in FOLDERS for path in (CONFIGS / folder).glob('*.py'))
+from tests.configs.recipe_table import FOLDERS, paper_configs
 
 
 @pytest.mark.parametrize('folder', FOLDERS)
 def test_order_and_randomness_of_every_run(folder):
     """Training is shuffled anew in each epoch, evaluation is not; processes draw on their own."""
-    for path in sorted((CONFIGS / folder).glob('*.py')):
+    for path in paper_configs(folder):
         cfg = Config.fromfile(path)
         assert cfg.train_dataloader.sampler.get('shuffle', True) is True, path
         hook = cfg.default_hooks.get('sampler_seed')

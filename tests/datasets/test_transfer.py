@@ -1,4 +1,3 @@
-import importlib.util
 import json
 from pathlib import Path
 
@@ -22,14 +21,10 @@ from cosub_mm.datasets import (
     INaturalist2019,
 )
 from cosub_mm.evaluation.complexity import complexity
+from tests.datasets import transfer_miniatures as miniatures
 from tools import train as train_tool
 
 ROOT = Path(__file__).parents[2]
-_spec = importlib.util.spec_from_file_location(
-    'transfer_miniatures', Path(__file__).with_name('transfer_miniatures.py')
-)
-miniatures = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(miniatures)
 
 init_default_scope('mmpretrain')
 CLASSES = dict(cifar10=10, cifar100=100, flowers102=102, cars=196, inat18=8142, inat19=1010)

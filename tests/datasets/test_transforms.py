@@ -35,7 +35,7 @@ def test_three_augment_equals_timm_on_the_same_seed(rgb):
     policy = auto_augment_policy('3a')
     jitter = tv.ColorJitter(0.3, 0.3, 0.3)
     seen = set()
-    for seed in range(12):
+    for seed in range(40):
         random.seed(seed)
         torch.manual_seed(seed)
         (operation,) = random.choice(policy)
@@ -87,22 +87,27 @@ def test_grey_weighs_the_channels_as_rgb():
     assert round(255 * 0.114) not in values
 
 
-@pytest.mark.parametrize('shape', [(160, 220), (220, 161), (64, 64), (30, 47)])
-def test_simple_random_crop_equals_torchvision(rgb, shape):
+@pytest.mark.parametrize(
+    'shape', [(160, 220), (220, 161), (64, 64), (30, 47), (40, 300), (300, 40)]
+)
+@pytest.mark.parametrize(('size', 'padding'), [(64, 4), (64, 0), (5, 4), (64, 63)])
+def test_simple_random_crop_equals_torchvision(rgb, shape, size, padding):
     rgb = np.asarray(Image.fromarray(rgb).resize(shape[::-1]))
-    ours = _build(type='SimpleRandomCrop', size=64)
+    ours = _build(type='SimpleRandomCrop', size=size, padding=padding)
     reference = tv.Compose(
         [
-            tv.Resize(64, interpolation=tv.InterpolationMode.BICUBIC),
-            tv.RandomCrop(64, padding=4, padding_mode='reflect'),
+            tv.Resize(size, interpolation=tv.InterpolationMode.BICUBIC),
+            tv.RandomCrop(size, padding=padding or None, padding_mode='reflect'),
         ]
     )
-    for seed in range(5):
+    for seed in range(25):
         torch.manual_seed(seed)
         expected = np.asarray(reference(Image.fromarray(rgb)))
+        next_draw = torch.rand(1)
         out, results = _run(ours, rgb, seed)
         np.testing.assert_array_equal(out, expected)
-        assert results['img_shape'] == (64, 64)
+        assert torch.rand(1) == next_draw
+        assert results['img_shape'] == (size, size)
 
 
 def test_crop_moves_by_at_most_the_padding_along_the_short_side():

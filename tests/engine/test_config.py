@@ -6,11 +6,11 @@ from cosub_mm.engine.amp import set_amp
 from cosub_mm.engine.batch_size import check_batch_size, lr_factor
 from cosub_mm.engine.config import (
     add_training_hooks,
-    check_options,
     leaf_datasets,
     set_data_root,
     set_dataloader_defaults,
 )
+from cosub_mm.engine.option_merge import check_options
 from cosub_mm.engine.tta import enable_tta
 
 

@@ -5,6 +5,7 @@ import copy
 import pytest
 from mmengine.config import Config
 
+from cosub_mm.engine.code_version import code_version
 from cosub_mm.engine.config_changes import changes_between, compare_with_checkpoint, restore
 
 CFG = dict(
@@ -126,11 +127,36 @@ def test_a_setting_and_both_its_values_are_in_the_message():
 
 def test_another_number_of_processes_counts_by_its_batch(capsys):
     """Half the processes with twice the batch each are the same run."""
-    compare_with_checkpoint(
-        changed('train_dataloader.batch_size', 16), recorded(world_size=2), 'stop'
-    )
+    cfg = changed('train_dataloader.batch_size', 16)
+    compare_with_checkpoint(cfg, recorded(world_size=2), 'stop')
+    assert '1 process(es) go on where 2 stopped' in capsys.readouterr().out
     with pytest.raises(ValueError, match='images between two steps: 16 -> 8'):
         compare_with_checkpoint(Config(copy.deepcopy(CFG)), recorded(world_size=2), 'stop')
+
+
+def test_gathering_the_batch_changes_what_schedules_count():
+    """The same batch of one process, in two iterations instead of one."""
+    cfg = changed('optim_wrapper.accumulative_counts', 2)
+    with pytest.raises(ValueError, match='images an iteration.*: 16 -> 8 .2 -> 1 processes'):
+        compare_with_checkpoint(cfg, recorded(world_size=2), 'stop')
+
+
+@pytest.mark.parametrize('path', ['train_dataloader.batch_size', 'model.lam'])
+def test_the_old_batch_needs_the_old_processes(path):
+    with pytest.raises(ValueError, match='16 -> 8.*the old batch needs the old number'):
+        compare_with_checkpoint(changed(path, 4), recorded(world_size=2), 'old')
+
+
+def test_other_code_is_said(capsys):
+    now = code_version()
+    assert {'cosub_mm', 'torch', 'mmengine', 'source of cosub_mm'} <= now.keys()
+    compare_with_checkpoint(Config(copy.deepcopy(CFG)), recorded(code=now), 'stop')
+    assert capsys.readouterr().out == ''
+    before = now | {'torch': '2.0.0', 'source of cosub_mm': 'abc'}
+    compare_with_checkpoint(Config(copy.deepcopy(CFG)), recorded(code=before), 'stop')
+    said = capsys.readouterr().out
+    assert f'torch 2.0.0 -> {now["torch"]}' in said
+    assert 'source of cosub_mm abc -> ' in said and 'mmengine' not in said
 
 
 def test_a_checkpoint_without_a_config_and_of_another_version_are_said(capsys):

@@ -84,25 +84,19 @@ WRONG = {
     ),
     'no step': (dict(images=1), '1 training images, shared by 1 process'),
     'no image': (dict(validate=True, val_dataloader=dict()), 'val_dataloader holds no picture'),
-    'validation': (
-        dict(validate=True, train_cfg=dict(by_epoch=True, max_epochs=4, val_interval=5)),
-        'validates every 5 epochs from 1 on, and the run has 4',
-    ),
     'late validation': (
         dict(validate=True, train_cfg=dict(by_epoch=True, max_epochs=4, val_begin=9)),
-        'from 9 on, and the run has 4',
+        'validates from epoch 9 on, and the run has 4',
     ),
     'checkpoints': (
-        dict(default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=10))),
-        'saves every 10 epochs and the run has 4',
+        dict(
+            default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=9, save_last=False))
+        ),
+        'saves every 9 epochs, not the last one, and the run has 4: nothing would be saved',
     ),
     'checkpoints by epoch': (
         dict(BY_ITER, default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1))),
         'checkpoint counts epochs',
-    ),
-    'log': (
-        dict(BY_ITER, default_hooks=dict(logger=dict(type='LoggerHook', interval=50))),
-        'logs every 50 iterations and the run has 12',
     ),
     'drop path': (
         dict(custom_hooks=[dict(type='EfficientDropPathHook', warmup=5)]),
@@ -130,7 +124,7 @@ def test_lengths_that_do_not_agree_stop(name, tmp_path):
 
 def test_all_faults_are_named_at_once_and_can_be_meant(tmp_path):
     changes = dict(param_scheduler=dict(type='CosineAnnealingLR', T_max=2, end=2))
-    hooks = dict(checkpoint=dict(type='CheckpointHook', interval=10))
+    hooks = dict(checkpoint=dict(type='CheckpointHook', interval=10, save_last=False))
     with pytest.raises(ValueError, match='saves every 10 .* goes on to 4'):
         check_run_length(built(config(tmp_path, default_hooks=hooks, **changes)))
     check_run_length(built(config(tmp_path, schedule_of_other_length=True, **changes)))
@@ -199,3 +193,37 @@ def test_our_configs_say_one_length(path):
     length = cfg.train_cfg.get('max_epochs') or cfg.train_cfg.max_iters
     assert cfg.train_cfg.get('val_interval', 1) <= length
     assert cfg.default_hooks.checkpoint.get('interval', 1) <= length
+
+
+@pytest.mark.parametrize('by_iter', [False, True])
+def test_intervals_longer_than_the_run_act_at_its_end_and_say_so(tmp_path, capsys, by_iter):
+    checkpoint = dict(type='CheckpointHook', by_epoch=not by_iter, interval=50)
+    hooks = dict(checkpoint=checkpoint, logger=dict(type='LoggerHook', interval=50))
+    loop = dict(by_epoch=True, max_epochs=2, val_interval=50)
+    if by_iter:
+        loop = dict(type='IterBasedTrainLoop', max_iters=6, val_interval=50)
+    changes = dict(log_processor=dict(by_epoch=not by_iter), default_hooks=hooks, train_cfg=loop)
+    runner = built(config(tmp_path, validate=True, **changes))
+    check_run_length(runner)
+    said = capsys.readouterr().out
+    assert 'val_interval=50 and checkpoint.interval=50 ask(s) for is done once, at its end' in said
+    runner.train()
+    shown = capsys.readouterr().out
+    assert shown.count('score:') == 1
+    assert ('Iter(train) [6/6]' if by_iter else 'Epoch(train) [2][3/3]') in shown
+    assert [file.name for file in tmp_path.glob('*.pth')] == [
+        'iter_6.pth' if by_iter else 'epoch_2.pth'
+    ]
+
+
+@pytest.mark.parametrize(
+    'epochs, warmup, run, left', [(4, 1, 1, 0), (400, 5, 5, 0), (90, 30, 12, 4), (90, 5, 6, 5)]
+)
+def test_a_warm_up_that_would_fill_the_run_takes_its_share(epochs, warmup, run, left):
+    schedule = dict(type='DeiTCosineLR', epochs=epochs, warmup_epochs=warmup)
+    cfg = Config(dict(train_cfg=dict(by_epoch=True, max_epochs=run), param_scheduler=schedule))
+    said = follow_run_length(cfg)
+    assert cfg.param_scheduler.epochs == run and cfg.param_scheduler.warmup_epochs == left
+    assert any(f'warmup_epochs={left} instead of {warmup}' in one for one in said) == (
+        left != warmup
+    )

@@ -1,6 +1,7 @@
 """Resume, the refusal to overwrite and --overwrite look where checkpoints are written."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from cosub_mm.engine.runner import CosubRunner
 from cosub_mm.engine.work_dir import (
     checkpoint_folders,
     clear_checkpoints,
+    default_work_dir,
     newest_checkpoint,
     refuse_to_delete,
     refuse_to_overwrite,
@@ -19,10 +21,20 @@ from cosub_mm.engine.work_dir import (
 )
 from tests.engine.toy import config
 
+ROOT = Path(__file__).parents[2]
+
 
 def train(cfg) -> None:
     with own_instances():
         CosubRunner.from_cfg(cfg).train()
+
+
+def test_a_baseline_does_not_write_where_the_config_of_its_name_does(monkeypatch):
+    assert default_work_dir('configs/cosub/vit-b_in1k.py') == 'work_dirs/vit-b_in1k'
+    baseline = 'work_dirs/baselines/vit-b_in1k'
+    assert default_work_dir('configs/baselines/vit-b_in1k.py') == baseline
+    monkeypatch.chdir(ROOT / 'configs/baselines')
+    assert default_work_dir('vit-b_in1k.py') == baseline
 
 
 @pytest.fixture(params=['default', 'custom'])

@@ -1,6 +1,5 @@
 """The examples train, on a small part of their data."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
+from examples import timm_loop as example
 from tools import train
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_timm_loop_learns(monkeypatch, capsys):
-    path = ROOT / 'examples/timm_loop.py'
-    spec = importlib.util.spec_from_file_location('timm_loop', path)
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
     images, labels, test_images, test_labels = example.load_digits()
     assert images.shape == (4000, 1, 28, 28)
     assert test_images.shape == (1000, 1, 28, 28)

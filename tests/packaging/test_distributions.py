@@ -26,7 +26,7 @@ from cosub_mm.model_hub import index_root
 from cosub_mm.stochastic_depth import apply_stochastic_depth
 assert str(index_root()).startswith(sys.prefix), index_root()
 torch.set_default_device('meta')
-assert type(mmpretrain.get_model('vit-s-supervised_in1k')).__name__ == 'SupervisedClassifier'
+assert type(mmpretrain.get_model('supervised_vit-s_in1k')).__name__ == 'SupervisedClassifier'
 assert index_root().joinpath('tools/dist_train.sh').stat().st_mode & 0o100
 """
 

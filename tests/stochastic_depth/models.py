@@ -22,7 +22,7 @@ from mmseg.models.backbones import VisionTransformer as MMSegViT
 from torch import nn
 
 from cosub_mm.stochastic_depth import StochasticDepth
-from cosub_mm.stochastic_depth.search.prove import use_float64
+from cosub_mm.stochastic_depth.step.compare import use_float64
 
 VIT = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
 SWIN = dict(embed_dims=24, depths=[1, 1, 2, 1], num_heads=[2, 2, 2, 2])

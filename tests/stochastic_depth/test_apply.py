@@ -168,12 +168,21 @@ def test_a_model_without_residual_branches():
 def test_applying_twice():
     model = vit()
     apply_stochastic_depth(model, 0.1)
-    with pytest.raises(ValueError, match='already: .*drop_rate=0.1.*remove_stochastic_depth'):
-        apply_stochastic_depth(model, 0.1)
+    ends = [m for m in model.modules() if isinstance(m, StochasticDepth)]
+    report = apply_stochastic_depth(model, 0.1)  # nothing changes
+    assert report.blocks == describe(model).blocks and len(report.blocks) == 6
+    assert [m for m in model.modules() if isinstance(m, StochasticDepth)] == ends
+    model.blocks.append(vit().blocks[0])  # a block has come since
+    assert len(apply_stochastic_depth(model, 0.1).blocks) == 8
+    del model.blocks[3]
     report = apply_stochastic_depth(model, 0.2, implementation='mask')
     assert {(b.rate, b.implementation) for b in report.blocks} == {(0.2, 'mask')}
     assert sum(isinstance(m, StochasticDepth) for m in model.modules()) == 6
-    assert len(model.blocks[0].norm1._forward_pre_hooks) == 1
+    rows = []
+    apply_stochastic_depth(model, 0.5, implementation='subset')
+    model.blocks[0].attn.register_forward_pre_hook(lambda m, args: rows.append(len(args[0])))
+    model.train()(torch.randn(8, 3, 32, 32))
+    assert rows == [4]  # gathered once
 
 
 def test_the_same_block_under_two_names():

@@ -7,10 +7,11 @@ import timm
 import torch
 from torch import nn
 
+from cosub_mm.models.backbones.timm_backbone import CosubTIMMBackbone
 from cosub_mm.stochastic_depth import (
-    StochasticDepth,
     apply_stochastic_depth,
     copy_batch_late,
+    describe,
     remove_stochastic_depth,
 )
 from tests.stochastic_depth import models
@@ -50,8 +51,7 @@ def test_late_equals_early(name, implementation):
     torch.testing.assert_close(late[0], early[0], rtol=1e-12, atol=0)
     for a, b in zip(early, late, strict=True):
         torch.testing.assert_close(b, a, rtol=1e-8, atol=1e-10 * float(early[1].abs().max()))
-    ends = [m for m in model.modules() if isinstance(m, StochasticDepth)]
-    assert all(end.copies == end.stem_copies == 1 for end in ends)
+    assert len(models.outputs(model, x)) == 3  # nothing is copied outside
 
 
 @pytest.mark.parametrize('name', ['timm-vit', *STEM])
@@ -109,11 +109,17 @@ class ReadsBatchSizeFirst(nn.Module):
         return self.vit(x).view(rows, 5)
 
 
-class CollectsStem(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.vit = vit()
+class SixRowsOnly(ReadsBatchSizeFirst):
+    def forward(self, x):
+        return self.vit(x).view(6, 5)
 
+
+class NoisyFirst(ReadsBatchSizeFirst):
+    def forward(self, x):
+        return self.vit(x + torch.rand(len(x), 1, 1, 1))
+
+
+class CollectsStem(ReadsBatchSizeFirst):
     def forward(self, x):
         return self.vit.patch_embed(x), self.vit(x)
 
@@ -128,8 +134,8 @@ def _pit():
     ('make', 'reason'),
     [
         (lambda: vit(pos_drop_rate=0.1), 'dropout before the first random branch'),
-        (ReadsBatchSizeFirst, 'the trial failed with RuntimeError'),
-        (CollectsStem, 'other values'),
+        (SixRowsOnly, 'the trial failed with RuntimeError'),
+        (NoisyFirst, 'other values'),
         (lambda: vit(0.0), 'no branch is random now'),
         (lambda: vit().eval(), 'no branch is random now'),
         (lambda: remove_stochastic_depth(m := vit()) or m, 'no branch is random now'),
@@ -196,3 +202,53 @@ def test_one_copy_is_the_batch():
     x = torch.randn(2, 3, 32, 32)
     with copy_batch_late(vit(), x, 1) as batch:
         assert torch.equal(batch.inputs, x) and not batch.late
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_precision_and_weights_do_not_decide(dtype):
+    verdicts = []
+    for _ in range(2):
+        model = vit()
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=3.0)
+        x = torch.randn(3, 3, 32, 32)
+        autocast = torch.autocast('cpu', dtype, enabled=dtype != torch.float32)
+        with autocast, copy_batch_late(model, x, 2) as batch:
+            assert batch.late and len(model(batch.inputs)) == 6
+        verdicts.append(describe(model).late_copy)
+    assert verdicts == ['at blocks.0'] * 2 and 'made at blocks.0' in str(describe(model))
+
+
+def test_pit_in_a_backbone_copies_behind_its_stem():
+    model = CosubTIMMBackbone('pit_ti_224', img_size=32, depth=(1, 1, 1), drop_path_rate=0.4)
+    model.train()
+    x = torch.randn(3, 3, 32, 32)
+    rows = []
+    model.timm_model.patch_embed.register_forward_hook(lambda m, a, out: rows.append(len(a[0])))
+    with copy_batch_late(model, x, 2) as batch:
+        assert batch.late
+        rows.clear()
+        assert len(model(batch.inputs)[0]) == 6 and rows == [3]
+    assert describe(model).late_copy == 'behind timm_model.patch_embed'
+
+
+@pytest.mark.parametrize('make', [ReadsBatchSizeFirst, CollectsStem])
+def test_a_model_around_a_model_copies_behind_the_stem_inside(make):
+    model, x = make().double(), torch.randn(3, 3, 32, 32, dtype=torch.float64)
+    for a, b in zip(run(model, x, 2, False), run(model, x, 2, True), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+    assert describe(model).late_copy == 'behind vit.patch_embed'
+
+
+def test_the_trial_is_made_once():
+    model, x = vit(), torch.randn(3, 3, 32, 32)
+    rows = []
+    model.patch_embed.register_forward_hook(lambda m, args, out: rows.append(len(args[0])))
+    for _ in range(3):
+        with copy_batch_late(model, x, 2) as batch:
+            model(batch.inputs)
+    tried = len(rows) - 3
+    for _ in range(5):
+        with copy_batch_late(model, x, 2) as batch:
+            model(batch.inputs)
+    assert len(rows) == tried + 8

@@ -7,8 +7,8 @@ import timm
 import torch
 from torch import nn
 
-from cosub_mm.stochastic_depth import StochasticDepth, apply_stochastic_depth, describe
-from cosub_mm.stochastic_depth.rows.rule import choose, is_convolutional
+from cosub_mm.stochastic_depth import apply_stochastic_depth, describe
+from cosub_mm.stochastic_depth.rows.rule import is_convolutional, takes_subset
 
 
 @pytest.mark.parametrize(
@@ -22,13 +22,13 @@ from cosub_mm.stochastic_depth.rows.rule import choose, is_convolutional
     ],
 )
 def test_the_rule(implementation, convolutional, computed, expected):
-    end = StochasticDepth(0.2, implementation, convolutional=convolutional)
-    assert choose(end, torch.empty(8, 2), computed) == expected
+    subset = takes_subset(implementation, convolutional, 'cpu', computed, 8)
+    assert subset == (expected == 'subset')
 
 
 def test_convolutions_run_on_fewer_rows_off_the_cpu():
-    end = StochasticDepth(0.2, 'auto', convolutional=True)
-    assert choose(end, torch.empty(8, 2, device='meta'), 4) == 'subset'
+    assert takes_subset('auto', True, 'cuda', 4, 8)
+    assert not takes_subset('auto', True, 'cpu', 4, 8)
 
 
 def test_depthwise_and_pointwise_convolutions_do_not_count():

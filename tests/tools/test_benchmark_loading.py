@@ -1,14 +1,20 @@
 """The loading benchmark: both pipelines see the same images and make the same kind of tensor."""
 
+import random
+import re
 import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
-from cosub_mm.datasets.reference_pipeline import torchvision_pipeline
+from cosub_mm.datasets.loading_rates import Way, measure_core, measure_workers
+from cosub_mm.datasets.reference_pipeline import timm_steps, torchvision_pipeline
 from cosub_mm.engine.errors import run_tool
 
 ROOT = Path(__file__).parents[2]
@@ -56,14 +62,86 @@ def test_both_data_sets_have_the_same_images(photos):
     assert ours[0]['inputs'].dtype == theirs[0].dtype
 
 
+def test_timms_pipeline_gives_our_pixels(photos, tmp_path):
+    """The same recipe: so its time is a fair measure. Draws differ, hence no random crop here."""
+    pipeline = [
+        dict(type='LoadPicture'),
+        dict(type='SimpleRandomCrop', size=60, padding=0),
+        dict(type='RandomFlip', prob=1.0),
+        dict(type='ThreeAugment', color_jitter=0.3),
+        dict(type='PackInputs'),
+    ]
+    path = str(tmp_path / 'square.png')
+    Image.open(photos / 'n0' / '0.jpg').crop((0, 0, 60, 60)).save(path)
+    ours = Compose([TRANSFORMS.build(step) for step in pipeline])
+    for seed in range(6):
+        random.seed(seed), torch.manual_seed(seed)
+        expected = ours(dict(img_path=path))['inputs'].flip(0)
+        random.seed(seed), torch.manual_seed(seed)
+        value = path
+        for name, step in timm_steps(pipeline):
+            value = step(value)
+            if name == 'RandomFlip':  # its draw, which ours takes from numpy
+                torch.manual_seed(seed)
+        np.testing.assert_array_equal(value, expected)
+
+
+@pytest.mark.parametrize('config', ['cosub/vit-s_in21k', 'cosub/resnet50_in1k-600e'])
+def test_recipes_that_timm_can_write(config):
+    cfg = Config.fromfile(ROOT / f'configs/{config}.py')
+    names = [name for name, _ in timm_steps(cfg.train_dataloader.dataset.pipeline)]
+    assert names[0] == 'decode' and names[-1] == 'pack' and len(names) >= 5
+    assert timm_steps([dict(type='LoadImageFromFile'), dict(type='CenterCrop')]) is None
+
+
+def test_processor_time_is_counted_for_the_right_way():
+    """What takes twice the time has half the rate; the ways see the same batches."""
+    seen = []
+
+    class Work(list):
+        def __init__(self, name, loops):
+            super().__init__(range(8))
+            self.name, self.loops = name, loops
+
+        def __getitem__(self, index):
+            seen.append((self.name, index))
+            for _ in range(self.loops):
+                pass
+            return index
+
+    ways = [
+        Way(name, Work(name, loops), [], collate=list)
+        for name, loops in (('slow', 400_000), ('fast', 200_000))
+    ]
+    measure_core(ways, batch_size=4, rounds=3)
+    assert [len(way.core) for way in ways] == [3, 3]
+    assert 1.5 < ways[1].rate / ways[0].rate < 2.7
+    for name in ('slow', 'fast'):
+        assert [index for who, index in seen if who == name] == list(range(8)) * 4
+    assert {who for who, _ in seen[:8]} == {'slow', 'fast'}  # in turn, batch by batch
+
+
 def test_command(photos, capsys):
     arguments = f'configs/cosub/vit-s_in21k.py --data-root {photos} --images 12 --batch-size 2'
     line = [*arguments.split(), '--rounds', '1', '--workers', '0', '--gpu-rate', '1e6']
     line[0] = str(ROOT / line[0])
     assert run_tool(TOOL['main'], line) == 0
     printed = capsys.readouterr().out
-    rates = [float(row.split()[2 if 'config' in row else 1]) for row in printed.splitlines()[1:3]]
-    assert all(rate > 0 for rate in rates)
-    assert 'a GPU at 1e+06 images/s' in printed
+    rates = dict(re.findall(r'^(.*): +([\d.]+) images/s and core', printed, re.M))
+    assert list(rates) == ['this config', 'timm', 'torchvision', 'torchvision v2']
+    assert all(float(rate) > 0 for rate in rates.values())
+    assert len(re.findall(r'^this config / .*: \d+\.\d\d$', printed, re.M)) == 3
+    workers, cores = map(int, re.search(r': (\d+) workers; 8 GPUs: (\d+) cores', printed).groups())
+    each = float(rates['this config'])
+    assert abs(workers - 1e6 / each) < 0.01 * workers and abs(cores - 8e6 / each) < 0.01 * cores
+    for step in ('decode', 'SimpleRandomCrop', 'RandomFlip', 'ThreeAugment', 'pack'):
+        row = next(row for row in printed.splitlines() if row.startswith(step))
+        assert float(row.split()[1]) > 0
     assert run_tool(TOOL['main'], [*line, '--images', '2']) == 2
     assert 'must exceed --batch-size' in capsys.readouterr().err
+
+
+def test_workers_are_measured_on_the_clock(photos):
+    way = Way('some', list(range(40)), [], collate=list)
+    measure_workers([way], batch_size=4, rounds=2, workers=1)
+    assert len(way.wall) == 2 and all(rate > 0 for rate in way.wall)

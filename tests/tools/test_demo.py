@@ -1,25 +1,16 @@
-import importlib.util
 import json
 from pathlib import Path
 
-import pytest
 from mmengine.config import Config
 from PIL import Image
 
 from cosub_mm.engine.cli import test_arguments as parse_test
 from cosub_mm.engine.cli import train_arguments as parse_train
 from cosub_mm.engine.stages import StageResult
+from tools import demo
 
 
-@pytest.fixture(scope='module')
-def demo():
-    spec = importlib.util.spec_from_file_location('demo_tool', 'tools/demo.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _commands(demo, *args):
+def _commands(*args):
     for stage in demo.stages(*args):
         for command in stage.commands:
             yield stage, [part.format(dir=f'W/{stage.name}', work_dir='W') for part in command]
@@ -30,8 +21,8 @@ def _end(cfg):
     return f'epoch_{loop.max_epochs}' if loop.get('max_epochs') else f'iter_{loop.max_iters}'
 
 
-def test_commands_are_the_tools_own(demo):
-    for _, (tool, *line) in _commands(demo):
+def test_commands_are_the_tools_own():
+    for _, (tool, *line) in _commands():
         assert Path(tool).is_file()
         if tool == 'tools/train.py':
             assert Path(parse_train(line).config).is_file()
@@ -39,9 +30,9 @@ def test_commands_are_the_tools_own(demo):
             assert Path(parse_test(line).config).is_file()
 
 
-def test_tests_take_the_checkpoint_that_the_training_ends_with(demo):
+def test_tests_take_the_checkpoint_that_the_training_ends_with():
     ends = {}
-    for stage, (tool, *line) in _commands(demo):
+    for stage, (tool, *line) in _commands():
         if tool == 'tools/train.py':
             args = parse_train(line)
             ends[args.work_dir] = f'{args.work_dir}/{_end(Config.fromfile(args.config))}.pth'
@@ -50,19 +41,19 @@ def test_tests_take_the_checkpoint_that_the_training_ends_with(demo):
             assert parse_test(line).checkpoint in ends.values()
 
 
-def test_configs_start_from_the_pre_trained_checkpoint(demo):
+def test_configs_start_from_the_pre_trained_checkpoint():
     end = f'{demo.WORK_DIR}/cosub/{_end(Config.fromfile("configs/demo/cosub_vit_digits.py"))}.pth'
-    upernet = Config.fromfile('configs/demo/upernet_cosub_vit_scenes.py')
+    upernet = Config.fromfile('configs/demo/upernet_vit_scenes.py')
     assert upernet.model.backbone.init_cfg.checkpoint == end
     assert Config.fromfile('configs/demo/cosub_vit_digits_ft35.py').load_from == end
 
 
-def test_other_places_reach_the_commands(demo):
-    for _, (tool, *line) in _commands(demo, '/data', 'W'):
+def test_other_places_reach_the_commands():
+    for _, (tool, *line) in _commands('/data', 'W'):
         if tool == 'tools/train.py':
             args = parse_train(line)
             assert args.data_root.startswith('/data/')
-            if any(part in args.config for part in ('ft35', 'upernet_cosub')):
+            if any(part in args.config for part in ('ft35', 'vit_scenes', 'vit_cosub_scenes')):
                 assert 'W/cosub/epoch_30.pth' in args.cfg_options.values()
 
 
@@ -74,13 +65,13 @@ def test_baselines_are_not_handicapped():
     supervised.model.head.pop('loss')
     cosub.model.pop('type')
     assert supervised.to_dict() == cosub.to_dict()
-    upernet = Config.fromfile('configs/demo/upernet_cosub_vit_scenes.py')
+    upernet = Config.fromfile('configs/demo/upernet_vit_scenes.py')
     upernet.model.backbone.pop('init_cfg')
-    scratch = Config.fromfile('configs/demo/upernet_scratch_vit_scenes.py')
+    scratch = Config.fromfile('configs/demo/upernet_vit_scratch_scenes.py')
     assert upernet.to_dict() == scratch.to_dict()
 
 
-def test_table(demo, tmp_path):
+def test_table(tmp_path):
     rows = [StageResult('One', 61.0, '97.0% top-1', ['w/a.pth'], False)]
     demo.write_table(rows, tmp_path)
     text = (tmp_path / 'table.md').read_text()
@@ -89,7 +80,7 @@ def test_table(demo, tmp_path):
     assert content['stages'][0]['result'] == '97.0% top-1' and content['total'] == 61.0
 
 
-def test_pictures(demo, tmp_path):
+def test_pictures(tmp_path):
     for start in ('cosub', 'scratch'):
         folder = tmp_path / f'upernet_{start}' / 'pictures'
         folder.mkdir(parents=True)
@@ -101,7 +92,7 @@ def test_pictures(demo, tmp_path):
     assert Image.open(tmp_path / 'scenes_cosub.png').size == (30, 80)
 
 
-def test_places_are_those_of_the_configs_inside_the_checkout(demo, monkeypatch, tmp_path):
-    assert demo._from_root(demo.ROOT / 'work_dirs' / 'demo') == demo.WORK_DIR
+def test_places_are_those_of_the_configs_inside_the_checkout(monkeypatch, tmp_path):
+    assert demo.from_root(demo.ROOT / 'work_dirs' / 'demo') == demo.WORK_DIR
     monkeypatch.chdir(tmp_path)
-    assert demo._from_root('w') == str(tmp_path / 'w')
+    assert demo.from_root('w') == str(tmp_path / 'w')

@@ -18,6 +18,7 @@ sys.path.insert(0, str(FOLDER))
 from depth_tools import (  # noqa: E402
     coverage,
     equality,
+    host,
     measure,
     references,
     side_by_side,
@@ -201,14 +202,10 @@ def test_coverage_judges_handled_refused_and_broken():
 
 
 def test_comparison_finds_a_wrong_gradient(monkeypatch):
-    from cosub_mm.stochastic_depth.rows import functional
+    from cosub_mm.stochastic_depth.step import module
 
-    right = functional._Take.backward
-    monkeypatch.setattr(
-        functional._Take,
-        'backward',
-        lambda ctx, *grads: (2 * right(ctx, *grads)[0], None, None, None),
-    )
+    right = module.put_rows
+    monkeypatch.setattr(module, 'put_rows', lambda x, rows: right(2 * x - x.detach(), rows))
     assert not equality.compare_implementations(vit(), torch.randn(4, 3, 32, 32)).equal
 
 
@@ -238,3 +235,16 @@ def test_benchmark_refuses_in_one_line(arguments, message):
     result = run('benchmark_stochastic_depth.py', *arguments)
     assert result.returncode == 2
     assert message in result.stderr and 'Traceback' not in result.stderr
+
+
+def test_host_time_of_five_ways_side_by_side():
+    times = host.measure_host(0.25, rounds=2, warmup=0)
+    assert all(0 < v[0] <= v[1] and 0 < v[2] <= v[3] for v in times.values())
+    lines = host.table(times).splitlines()
+    assert [line.split('|')[1].strip() for line in lines[2:]] == list(host.WAYS)
+    assert len(host.WAYS) == 5 and 'in all' in lines[2]
+
+
+def test_evaluation_costs_what_the_untouched_model_costs():
+    ratio, _ = host.measure_evaluation(0.25, rounds=9, warmup=2)
+    assert 0.9 < ratio < 1.1  # coarse, for a machine that others use

@@ -1,21 +1,37 @@
-"""Images per second of a config's training pipeline, beside torchvision's on the same images."""
+"""Images a second and core of a config's training pipeline, beside timm's and torchvision's."""
 
 import argparse
 import math
 import statistics
 import sys
-import time
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
-from torch.utils.data import DataLoader, Dataset, Subset
+from timm.data.loader import fast_collate
+from torch.utils.data import Dataset, Subset
 
 import cosub_mm  # noqa: F401
-from cosub_mm.datasets.reference_pipeline import TorchvisionImages, torchvision_pipeline
+from cosub_mm.datasets.checks import set_bad_image_policy
+from cosub_mm.datasets.loading_rates import (
+    Way,
+    measure_core,
+    measure_workers,
+    steps_of,
+    time_steps,
+)
+from cosub_mm.datasets.reference_pipeline import (
+    StepImages,
+    Steps,
+    TorchvisionImages,
+    timm_steps,
+    torchvision_pipeline,
+    torchvision_steps,
+)
 from cosub_mm.engine.errors import UserError, run_tool, user_errors
+from cosub_mm.engine.overrides import OverrideAction
 
 
 def pair(cfg: Config, images: int) -> tuple[Dataset, Dataset]:
@@ -26,6 +42,7 @@ def pair(cfg: Config, images: int) -> tuple[Dataset, Dataset]:
         images: how many; fewer if the data set has fewer.
     """
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    set_bad_image_policy(cfg, 'stop')  # as tools/train.py does
     dataset_cfg = cfg.train_dataloader.dataset
     dataset = DATASETS.build(dataset_cfg)
     if len(dataset) == 0:
@@ -33,32 +50,72 @@ def pair(cfg: Config, images: int) -> tuple[Dataset, Dataset]:
     # Random ones, as training reads them: neighbours may lie in one block of the disk.
     chosen = np.random.default_rng(0).permutation(len(dataset))[:images].tolist()
     paths = [dataset.get_data_info(index)['img_path'] for index in chosen]
-    return Subset(dataset, chosen), TorchvisionImages(
-        paths, torchvision_pipeline(dataset_cfg.pipeline)
-    )
+    return Subset(dataset, chosen), TorchvisionImages(paths, torchvision_pipeline(_pipeline(cfg)))
 
 
-def rate(dataset: Dataset, workers: int, batch_size: int) -> float:
-    """Images per second of one pass, worker start-up aside."""
-    loader = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=list)
-    start, seen = None, 0
-    for batch in loader:
-        # The clock starts with the first batch: a long training starts its workers once.
-        if start is None:
-            start = time.perf_counter()
-        else:
-            seen += len(batch)
-    return seen / (time.perf_counter() - start) if seen else math.nan
+def ways_of(cfg: Config, images: int) -> list[Way]:
+    """Ours, timm's where it has the steps, torchvision's and its v2's, over the same images."""
+    ours, torchvision = pair(cfg, images)
+    pipeline = ours.dataset.pipeline.transforms
+    steps: Steps = [('sample', lambda i: ours.dataset.get_data_info(ours.indices[i]))]
+    ways = [Way('this config', ours, [*steps, *steps_of(pipeline)])]
+    kits = {
+        'timm': timm_steps(_pipeline(cfg)),
+        'torchvision': torchvision_steps(_pipeline(cfg)),
+        'torchvision v2': torchvision_steps(_pipeline(cfg), tensors=True),
+    }
+    for name, kit in kits.items():
+        if kit is not None:
+            ways.append(_reference(name, torchvision.paths, kit))
+    return ways
 
 
-def measure(
-    datasets: Sequence[Dataset], workers: int, batch_size: int, rounds: int
-) -> list[list[float]]:
-    """Rates of the data sets in turn, so that a busy machine disturbs all of them alike."""
-    for dataset in datasets:
-        rate(dataset, workers, batch_size)  # fills the cache of the file system
-    passes = [[rate(d, workers, batch_size) for d in datasets] for _ in range(rounds)]
-    return [list(values) for values in zip(*passes)]
+def _reference(name: str, paths: list[str], kit: Steps) -> Way:
+    labelled = [*kit, ('pack', lambda image: (image, 0))]
+    steps = [('sample', lambda i: paths[i]), *labelled]
+    return Way(name, StepImages(paths, labelled), steps, fast_collate)
+
+
+def _pipeline(cfg: Config) -> list[dict]:
+    dataset = cfg.train_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    return dataset.pipeline
+
+
+def report(ways: Sequence[Way], workers: int) -> str:
+    """Rates of all ways and the ratio of ours to each, the median over the rounds."""
+    ours, *others = ways
+    lines = []
+    for way in ways:
+        spread = f'({min(way.core):.1f} to {max(way.core):.1f})'
+        lines.append(f'{way.name}: {way.rate:7.1f} images/s and core  {spread}')
+    for other in others:
+        ratio = statistics.median(a / b for a, b in zip(ours.core, other.core))
+        lines.append(f'this config / {other.name}: {ratio:.2f}')
+    for way in ways if workers else ():
+        rate = statistics.median(way.wall)
+        lines.append(f'{way.name}: {rate:7.1f} images/s on the clock, {workers} worker(s)')
+    return '\n'.join(lines)
+
+
+def report_steps(ways: Sequence[Way], rounds: int) -> str:
+    """Microseconds an image by step, one column a way."""
+    times = [time_steps(way, rounds) for way in ways]
+    names = list(dict.fromkeys(name for column in times for name in column))
+    head = f'{"us/image":18}' + ''.join(f'{way.name:>16}' for way in ways)
+    rows = [
+        f'{name:18}'
+        + ''.join(f'{column[name]:16.0f}' if name in column else f'{"-":>16}' for column in times)
+        for name in names
+    ]
+    return '\n'.join([head, *rows])
+
+
+def cores_for(rate: float, each: float, gpus: int) -> str:
+    """How many loading processes feed so many GPUs."""
+    one, total = math.ceil(rate / each), math.ceil(gpus * rate / each)
+    return f'a GPU at {rate:g} images/s: {one} workers; {gpus} GPUs: {total} cores'
 
 
 def main(argv: Sequence[str] | None) -> None:
@@ -67,16 +124,24 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('config', help='config whose training pipeline is measured')
     parser.add_argument('--data-root', help='folder of the training images')
     parser.add_argument('--images', type=int, default=1000, help='images of a pass')
-    parser.add_argument('--workers', type=int, default=1, help='loading processes')
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=0,
+        help='measure with so many loading processes on the clock, too',
+    )
     parser.add_argument('--batch-size', type=int, default=32)
-    parser.add_argument('--rounds', type=int, default=3, help='passes of each pipeline')
+    parser.add_argument('--rounds', type=int, default=5, help='passes of each pipeline')
     parser.add_argument(
         '--gpu-rate',
         type=float,
-        help='images a second that one GPU trains (the log: batch size / time): tells the workers '
+        help='images a second that one GPU trains (the log: batch size / time): tells the cores '
         'that feed it',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value settings')
+    parser.add_argument('--gpus', type=int, default=8, help='GPUs of a machine, for --gpu-rate')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=OverrideAction, help='key=value settings'
+    )
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     cfg = Config.fromfile(args.config)
@@ -86,17 +151,15 @@ def main(argv: Sequence[str] | None) -> None:
     if args.images <= args.batch_size:
         raise UserError(f'--images {args.images} must exceed --batch-size {args.batch_size}')
     with user_errors('reading the data set'):
-        datasets = pair(cfg, args.images)
-    rates = measure(datasets, args.workers, args.batch_size, args.rounds)
-    medians = [statistics.median(values) for values in rates]
-    print(f'{len(datasets[0])} images, {args.workers} worker(s), {args.rounds} rounds')
-    for name, values, median in zip(('this config', 'torchvision'), rates, medians):
-        print(f'{name}: {median:7.1f} images/s  ({min(values):.1f} to {max(values):.1f})')
-    print(f'this config / torchvision: {medians[0] / medians[1]:.2f}')
-    each = medians[0] / max(args.workers, 1)
-    print(f'one worker: {each:.0f} images/s')
+        ways = ways_of(cfg, args.images)
+    measure_core(ways, args.batch_size, args.rounds)
+    if args.workers:
+        measure_workers(ways, args.batch_size, args.rounds, args.workers)
+    print(f'{len(ways[0].dataset)} images, {args.rounds} rounds')
+    print(report(ways, args.workers))
+    print(report_steps(ways, args.rounds))
     if args.gpu_rate:
-        print(f'a GPU at {args.gpu_rate:g} images/s: {math.ceil(args.gpu_rate / each)} workers')
+        print(cores_for(args.gpu_rate, ways[0].rate, args.gpus))
 
 
 if __name__ == '__main__':

@@ -4,8 +4,9 @@ import argparse
 from copy import deepcopy
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
+from cosub_mm.engine.overrides import OverrideAction
 from cosub_mm.evaluation.step_cost import measure_segmentation_step
 
 
@@ -23,7 +24,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--device', choices=('cpu', 'cuda'), default='cuda' if torch.cuda.is_available() else 'cpu'
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value settings')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=OverrideAction, help='key=value settings'
+    )
     return parser.parse_args()
 
 

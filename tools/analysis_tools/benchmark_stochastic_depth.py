@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 
 import torch
-from depth_tools import cosub_step, side_by_side, table7
+from depth_tools import cosub_step, host, side_by_side, table7
 from depth_tools.machine import describe_machine
 from depth_tools.variants import VARIANTS, build_model, input_shape
 from mmengine.config import DictAction
@@ -58,6 +58,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--table7', action='store_true', help='ViT-L and ViT-H as in Table 7; needs CUDA'
     )
+    parser.add_argument(
+        '--host', action='store_true', help='what Python costs a branch, on tiny tensors'
+    )
     parser.add_argument('--output', type=Path, help='folder for the table (.md) and plot (.png)')
     return parser.parse_args()
 
@@ -77,6 +80,16 @@ def main() -> int:
     print('\n'.join(head), flush=True)
     if args.table7:
         _write(args, 'table7', head, table7.run(device, args.rounds, args.warmup), [])
+        return 0
+    if args.host:
+        for rate in args.rates:
+            text = host.table(host.measure_host(rate, args.rounds, args.warmup))
+            ratio, spread = host.measure_evaluation(rate, args.rounds, args.warmup)
+            text += f'\n\nevaluation, ours over the untouched model: {ratio:.4f} ±{spread:.4f}'
+            print(
+                f'\nrate {rate}, microseconds of a branch above no drop path\n\n{text}', flush=True
+            )
+            _write(args, f'host_{rate}', head, text, [])
         return 0
     measure = _cosub if args.cosub else _side_by_side
     try:
@@ -106,8 +119,8 @@ def _problem(args: argparse.Namespace) -> str:
         return f'--rates {args.rates}: each must lie in [0, 1).'
     if args.variants and 'mask' not in args.variants:
         return '--variants must contain mask, to which all ratios are taken.'
-    if (args.cosub or args.table7) and not args.rounds:
-        return '--rounds 0 measures bytes only, and --cosub and --table7 measure time.'
+    if (args.cosub or args.table7 or args.host) and not args.rounds:
+        return '--rounds 0 measures bytes only, and --cosub, --table7 and --host measure time.'
     return ''
 
 

@@ -2,8 +2,9 @@
 
 import argparse
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
+from cosub_mm.engine.overrides import OverrideAction
 from cosub_mm.evaluation.complexity import complexity, default_shape
 
 
@@ -21,7 +22,9 @@ def parse_args() -> argparse.Namespace:
         help='size of the input; by default img_size of a classifier, and the crop by four times '
         'the crop of a segmentor (512 2048), as in Table 13 of the paper',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value settings')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=OverrideAction, help='key=value settings'
+    )
     return parser.parse_args()
 
 

@@ -24,6 +24,8 @@ from cosub_mm.evaluation.complexity import complexity, default_shape
 ROOT = Path(__file__).resolve().parents[2]
 NUMBERS = 'configs/paper_numbers.csv'
 RECIPES, RUNS = 'configs/paper_recipes.csv', 'configs/paper_runs.csv'
+OLD_NAMES = 'configs/old_names.csv'
+LAST_VERSION_OF_OLD_NAMES = '0.1'
 VAL, V2 = 'ImageNet top-1', 'ImageNet-V2 top-1'
 GPUS_OF_A_MACHINE = 8
 FOLDERS = {
@@ -68,7 +70,7 @@ class Row(NamedTuple):
     def name(self) -> str:
         """Name for ``mmpretrain.get_model``."""
         folder, stem = self.path.removesuffix('.py').split('/')
-        return stem if folder == 'baselines' else f'cosub_{stem}'
+        return f'{"supervised" if folder == "baselines" else "cosub"}_{stem}'
 
     @property
     def tables(self) -> str:
@@ -97,13 +99,19 @@ class Row(NamedTuple):
 def read_numbers(root: Path) -> dict[str, list[dict[str, str]]]:
     """Config -> its rows in the data file, in its order.
 
+    A config whose first comment names no table of the paper is somebody's own and needs no row.
+
     Raises:
         ValueError: a config without a row, a row without a config, or two rows for one number.
     """
     with open(root / NUMBERS, newline='') as file:
         rows = list(csv.DictReader(file))
     found = {f'{path.parent.name}/{path.name}' for path in root.glob('configs/*/*.py')}
-    needed = {config for config in found if config.split('/')[0] in FOLDERS}
+    needed = {
+        config
+        for config in found
+        if config.split('/')[0] in FOLDERS and names_a_table(root / 'configs' / config)
+    }
     listed = [row['config'] for row in rows]
     numbers = [(row['config'], row['table'], row['metric']) for row in rows]
     wrong = {
@@ -113,8 +121,27 @@ def read_numbers(root: Path) -> dict[str, list[dict[str, str]]]:
     }
     for what, configs in wrong.items():
         if configs:
-            raise ValueError(f'{NUMBERS}: these configs {what}: {", ".join(sorted(configs))}')
+            raise ValueError(
+                f'{NUMBERS}: these configs {what}: {", ".join(sorted(configs))}. A config whose '
+                f"first comment begins with 'Table' is the paper's; one of your own needs no row."
+            )
     return {config: [row for row in rows if row['config'] == config] for config in listed}
+
+
+def names_a_table(config: Path) -> bool:
+    """Whether the first comment says that the config reproduces a table of the paper."""
+    return config.read_text(encoding='utf-8').startswith(('# Table ', '# Tables '))
+
+
+def read_old_names(root: Path) -> dict[str, list[str]]:
+    """Config -> names that the model index had for it; they go with the next version."""
+    file = root / OLD_NAMES
+    names: dict[str, list[str]] = {}
+    if file.is_file():
+        with open(file, newline='') as rows:
+            for row in csv.DictReader(rows):
+                names.setdefault(row['config'], []).append(row['old'])
+    return names
 
 
 def make_rows(root: Path) -> list[Row]:
@@ -163,9 +190,10 @@ def readme(rows: Sequence[Row]) -> str:
     return text
 
 
-def metafile(rows: Sequence[Row], folder: str) -> str:
-    """Models of a folder as mim and ``mmpretrain.get_model`` read them."""
+def metafile(rows: Sequence[Row], folder: str, old_names: dict[str, list[str]]) -> str:
+    """Models of a folder as mim and ``mmpretrain.get_model`` read them, old names last."""
     collection = f'CoSub {folder}'
+    rows = [row for row in rows if row.path.startswith(f'{folder}/')]
     content = dict(
         Collections=[
             dict(
@@ -187,7 +215,18 @@ def metafile(rows: Sequence[Row], folder: str) -> str:
                 'Config': f'configs/{row.path}',
             }
             for row in rows
-            if row.path.startswith(f'{folder}/')
+        ]
+        + [
+            {
+                'Name': old,
+                'In Collection': collection,
+                'Metadata': {
+                    'Note': f'old name of {row.name}, last in version {LAST_VERSION_OF_OLD_NAMES}'
+                },
+                'Config': f'configs/{row.path}',
+            }
+            for row in rows
+            for old in old_names.get(row.path, ())
         ],
     )
     return yaml.safe_dump(content, sort_keys=False)
@@ -213,7 +252,7 @@ def make_files(root: Path) -> dict[str, str]:
     rows = make_rows(root)
     files = {'configs/README.md': readme(rows)}
     for folder in FOLDERS:
-        files[f'configs/{folder}/metafile.yml'] = metafile(rows, folder)
+        files[f'configs/{folder}/metafile.yml'] = metafile(rows, folder, read_old_names(root))
     imports = [f'configs/{folder}/metafile.yml' for folder in FOLDERS]
     files['model-index.yml'] = yaml.safe_dump(dict(Import=imports))
     return files

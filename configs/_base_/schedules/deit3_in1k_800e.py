@@ -1,26 +1,7 @@
-# DeiT III on ImageNet-1k, 800 epochs: LAMB, 5 epochs of warm-up, cosine.
-optim_wrapper = dict(
-    # The BCE mean over 1000 classes makes small gradients: eps 1e-8 as in DeiT, not LAMB's 1e-6.
-    optimizer=dict(type='CosubLamb', lr=3e-3, weight_decay=0.05, eps=1e-8),
-    # No weight decay on vectors (norms, biases, LayerScale), embeddings and Swin's tables.
-    paramwise_cfg=dict(
-        norm_decay_mult=0.0,
-        bias_decay_mult=0.0,
-        flat_decay_mult=0.0,
-        custom_keys={
-            'cls_token': dict(decay_mult=0.0),
-            'pos_embed': dict(decay_mult=0.0),
-            'relative_position_bias_table': dict(decay_mult=0.0),
-            # XCiT's is a convolution behind sines; its authors' optimizer decays that.
-            'pos_embed.token_projection.conv.weight': dict(decay_mult=1.0),
-        },
-    ),
-)
-param_scheduler = dict(
-    type='DeiTCosineLR', epochs=800, warmup_epochs=5, warmup_lr=1e-6, min_lr=1e-5
-)
+# DeiT III on ImageNet-1k, 800 epochs.
+_base_ = './deit3.py'
+optim_wrapper = dict(optimizer=dict(lr=3e-3, weight_decay=0.05))
+param_scheduler = dict(epochs=800)
 train_cfg = dict(by_epoch=True, max_epochs=800, val_interval=10)
 val_cfg = dict()
 test_cfg = dict()
-# Learning rates are for this many distinct images a step; --auto-scale-lr adapts them.
-auto_scale_lr = dict(base_batch_size=2048)

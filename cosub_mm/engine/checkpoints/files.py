@@ -91,7 +91,8 @@ def checkpoints_of(work_dir: str) -> list[Path]:
     """The resumable checkpoints of a work dir, the newest first.
 
     mmengine's ``last_checkpoint`` comes first. It holds an absolute path, so after a move, or when
-    the file was cut by a crash, the file with the highest epoch or iteration counts.
+    the file was cut by a crash, the file with the highest epoch or iteration counts; so it does
+    when it is younger than ``last_checkpoint``, as a kill between the two leaves them.
     """
     folder = Path(work_dir)
     numbered = [
@@ -105,5 +106,7 @@ def checkpoints_of(work_dir: str) -> list[Path]:
     if pointer.is_file():
         named = folder / Path(pointer.read_text(errors='replace').strip('\0 \n')).name
         if named.is_file():
-            files = [named, *(file for file in files if file != named)]
+            told = pointer.stat().st_mtime_ns
+            newer = [file for file in files if file != named and file.stat().st_mtime_ns > told]
+            files = list(dict.fromkeys([*newer, named, *files]))
     return files

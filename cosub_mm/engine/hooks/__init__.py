@@ -8,6 +8,7 @@ from .epoch_seed_hook import EpochSeedHook, seed_worker
 from .finite_loss_hook import FiniteLossHook, NonFiniteLossError
 from .gradient_hook import GradientHook, NotTrainedError
 from .logger_hook import CosubLoggerHook
+from .validated_buffers_hook import ValidatedBuffersHook
 
 __all__ = [
     'ChosenWeightsHook',
@@ -20,5 +21,6 @@ __all__ = [
     'GradientHook',
     'NonFiniteLossError',
     'NotTrainedError',
+    'ValidatedBuffersHook',
     'seed_worker',
 ]

@@ -8,7 +8,6 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
 from ..failed_save import CheckpointNotSaved, going_on
-from ..loops import STEPS_DONE
 
 __all__ = ['CosubCheckpointHook']
 
@@ -107,8 +106,6 @@ class CosubCheckpointHook(CheckpointHook):
     def _save_in_epoch(self, runner, step: int) -> None:
         name = f'iter_{step}.pth'
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
-        done = step - runner.epoch * len(runner.train_dataloader)
-        runner.message_hub.update_info(STEPS_DONE, done)
         runner.message_hub.update_info(STOPPED_CHECKPOINT, self.last_ckpt)
         runner.save_checkpoint(
             self.out_dir,

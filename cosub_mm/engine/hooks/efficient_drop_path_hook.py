@@ -1,11 +1,12 @@
 """Efficient stochastic depth from the ``custom_hooks`` of any config."""
 
+from typing import Any
+
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
-from mmpretrain.registry import HOOKS as MMPRETRAIN_HOOKS
 from torch import nn
 
 from cosub_mm.stochastic_depth import (
@@ -25,7 +26,6 @@ class WarmupError(ValueError):
 
 
 @HOOKS.register_module()
-@MMPRETRAIN_HOOKS.register_module()
 class EfficientDropPathHook(Hook):
     """Apply stochastic depth at the start of training, warm its rate up, and log it.
 
@@ -45,6 +45,8 @@ class EfficientDropPathHook(Hook):
             torch.compile compiles each of these rates anew.
         by_epoch: unit of ``warmup``.
         interval: iterations between two values of ``drop_rate``.
+        example_input: what the part is called with to search or prove its blocks; in a config its
+            shape, e.g. ``(3, 3, 224, 224)``.
 
     Raises:
         ValueError: bad arguments, here or of :func:`apply_stochastic_depth`; a warm-up over more
@@ -66,12 +68,14 @@ class EfficientDropPathHook(Hook):
         warmup: int = 0,
         by_epoch: bool = True,
         interval: int = 10,
+        example_input: Any = None,
     ) -> None:
         if warmup < 0 or interval < 1:
             raise ValueError(
                 f'warmup={warmup} must be at least 0 and interval={interval} at least 1.'
             )
         self.settings = (drop_rate, schedule, implementation)
+        self.example_input = example_input
         self.module = module
         self.warmup = warmup
         self.by_epoch = by_epoch
@@ -83,7 +87,7 @@ class EfficientDropPathHook(Hook):
         present = describe(target)
         drop_rate = self.settings[0]
         if present is None or (drop_rate is not None and present.settings != self.settings):
-            present = apply_stochastic_depth(target, *self.settings)
+            present = apply_stochastic_depth(target, *self.settings, self.example_input)
         if not getattr(runner, 'train_dataloader', None):
             return
         if _is_compiled(target):  # by code of the user's; the Runner compiles later, and checks

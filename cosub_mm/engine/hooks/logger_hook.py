@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from mmengine.hooks import LoggerHook
 from mmengine.registry import HOOKS
+from mmengine.runner import IterBasedTrainLoop
 
 __all__ = ['CosubLoggerHook']
 
@@ -12,7 +13,8 @@ __all__ = ['CosubLoggerHook']
 class CosubLoggerHook(LoggerHook):
     """A drop-in for mmengine's LoggerHook that goes on when curves cannot be written.
 
-    Python's logging goes on by itself when the disk is full; mmengine's files of scalars raise.
+    It logs the last iteration too where a run by iterations is shorter than the interval. Python's
+    logging goes on by itself when the disk is full; mmengine's files of scalars raise.
 
     Args:
         *args: of mmengine's LoggerHook.
@@ -23,7 +25,11 @@ class CosubLoggerHook(LoggerHook):
 
     def after_train_iter(self, runner, *args, **kwargs) -> None:
         """Log the step."""
+        interval = self.interval
+        if isinstance(runner.train_loop, IterBasedTrainLoop) and self.is_last_train_iter(runner):
+            self.interval = 1
         self._go_on(runner, super().after_train_iter, *args, **kwargs)
+        self.interval = interval
 
     def after_val_epoch(self, runner, *args, **kwargs) -> None:
         """Log the metrics."""

@@ -1,5 +1,7 @@
 """Any backbone of mmpretrain, mmseg or mmdet, built with efficient stochastic depth."""
 
+from typing import Any
+
 from mmpretrain.registry import MODELS
 from torch import nn
 
@@ -23,6 +25,8 @@ class CosubBackbone:
         schedule: ``'uniform'`` (the paper) or ``'linear'`` over depth.
         implementation: ``'auto'``, ``'subset'`` or ``'mask'``, see
             :func:`~cosub_mm.stochastic_depth.apply_stochastic_depth`.
+        example_input: what the backbone is called with to search or prove its blocks; in a config
+            its shape, e.g. ``(3, 3, 224, 224)``.
 
     Raises:
         ValueError: ``backbone`` is no config, or stochastic depth cannot be applied to it.
@@ -42,6 +46,7 @@ class CosubBackbone:
         drop_path_rate: float | None = None,
         schedule: str = 'uniform',
         implementation: str = 'auto',
+        example_input: Any = None,
     ) -> nn.Module:
         """Return the inner backbone."""
         if not isinstance(backbone, dict) or 'type' not in backbone:
@@ -51,5 +56,5 @@ class CosubBackbone:
         model = MODELS.build(backbone)
         present = describe(model)
         if present is None or present.settings != (drop_path_rate, schedule, implementation):
-            apply_stochastic_depth(model, drop_path_rate, schedule, implementation)
+            apply_stochastic_depth(model, drop_path_rate, schedule, implementation, example_input)
         return model

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 from mmengine.model import BaseModule
@@ -42,7 +43,12 @@ class CosubTIMMBackbone(BaseModule):
             None returns all.
         in_channels: channels of the image.
         img_size: size in pixels for models that are made for one size; None leaves timm's.
-        drop_path_rate: stochastic depth rate of every block, in [0, 1) (uniform; paper, section 4).
+        drop_path_rate: stochastic depth rate of every block, in [0, 1).
+        schedule: ``'uniform'`` (the paper) or ``'linear'``, from 0 to the rate over depth.
+        implementation: ``'auto'``, ``'subset'`` or ``'mask'``, see
+            :func:`~cosub_mm.stochastic_depth.apply_stochastic_depth`.
+        example_input: what the timm model is called with to search or prove its blocks; in a
+            config its shape, e.g. ``(3, 3, 224, 224)``.
         pretrained: load timm's weights, from its cache or the hub.
         checkpoint_path: local weights in timm's layout; a classifier in them is left out.
         pretrained_grid: (rows, columns) of patches that weights to load were trained with,
@@ -67,6 +73,9 @@ class CosubTIMMBackbone(BaseModule):
         checkpoint_path: str = '',
         pretrained_grid: tuple[int, int] | None = None,
         init_cfg: dict | list[dict] | None = None,
+        schedule: str = 'uniform',
+        implementation: str = 'auto',
+        example_input: Any = None,
         **kwargs,
     ) -> None:
         super().__init__(init_cfg)
@@ -99,7 +108,9 @@ class CosubTIMMBackbone(BaseModule):
         if out_type == 'featmap':
             self._keep_feature_layers(out_indices)
         if drop_path_rate:
-            apply_stochastic_depth(self.timm_model, drop_path_rate)
+            apply_stochastic_depth(
+                self.timm_model, drop_path_rate, schedule, implementation, example_input
+            )
         self.register_load_state_dict_pre_hook(resize_loaded_embedding)
         self.register_state_dict_post_hook(note_grid)
         self._depths: tuple[dict[str, int], int] | None = None

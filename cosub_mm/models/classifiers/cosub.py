@@ -1,5 +1,7 @@
 """Submodel co-training of an image classifier."""
 
+from typing import Any
+
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 from torch import Tensor
@@ -36,6 +38,9 @@ class CosubClassifier(ImageClassifier):
             the rates that the backbone was built with.
         implementation: how blocks are dropped, ``'auto'``, ``'subset'`` or ``'mask'``; see
             :func:`cosub_mm.stochastic_depth.apply_stochastic_depth`.
+        schedule: ``'uniform'`` (the paper) or ``'linear'``, from 0 to the rate over depth.
+        example_input: what the backbone is called with to search or prove its blocks; in a config
+            its shape, e.g. ``(3, 3, 224, 224)``.
         bce_target_threshold: with BCE, a class whose (mixed) target exceeds it is a positive: 0 in
             DeiT III, .2 in timm's runs of ResNet strikes back. None keeps the mixed targets.
         label_smoothing: smoothing of the targets, in [0, 1).
@@ -66,6 +71,8 @@ class CosubClassifier(ImageClassifier):
         teacher: str = 'soft',
         drop_path_rate: float | None = None,
         implementation: str = 'auto',
+        schedule: str = 'uniform',
+        example_input: Any = None,
         bce_target_threshold: float | None = 0.0,
         label_smoothing: float = 0.0,
         **kwargs,
@@ -84,7 +91,7 @@ class CosubClassifier(ImageClassifier):
         self.label_smoothing = label_smoothing
         self.head_loss = read_head_loss(self, loss, label_smoothing)
         require_drop_rate(self.backbone, drop_path_rate, 'CosubClassifier')
-        drop_branches(self.backbone, drop_path_rate, implementation)
+        drop_branches(self.backbone, drop_path_rate, implementation, schedule, example_input)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Losses of one training step.

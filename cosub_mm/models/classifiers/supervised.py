@@ -1,5 +1,7 @@
 """The supervised baseline of the paper: DeiT III's and RSB's loss on one network."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmpretrain.models import ImageClassifier
@@ -31,6 +33,9 @@ class SupervisedClassifier(ImageClassifier):
             of which ``loss_weight``, ``class_weight`` and ``cal_acc`` are kept.
         drop_path_rate: stochastic depth rate of every block, in [0, 1); None keeps the backbone's.
         implementation: see :func:`cosub_mm.stochastic_depth.apply_stochastic_depth`.
+        schedule: ``'uniform'`` (the paper) or ``'linear'``, from 0 to the rate over depth.
+        example_input: what the backbone is called with to search or prove its blocks; in a config
+            its shape, e.g. ``(3, 3, 224, 224)``.
         bce_target_threshold: with BCE, a class whose mixed target exceeds it is a positive.
         label_smoothing: smoothing of the targets, in [0, 1).
         **kwargs: neck, head, train_cfg, data_preprocessor, ... of ImageClassifier.
@@ -47,6 +52,8 @@ class SupervisedClassifier(ImageClassifier):
         loss: str = 'bce',
         drop_path_rate: float | None = None,
         implementation: str = 'auto',
+        schedule: str = 'uniform',
+        example_input: Any = None,
         bce_target_threshold: float | None = 0.0,
         label_smoothing: float = 0.0,
         **kwargs,
@@ -59,7 +66,7 @@ class SupervisedClassifier(ImageClassifier):
         self.bce_target_threshold = bce_target_threshold if loss == 'bce' else None
         self.label_smoothing = label_smoothing
         self.head_loss = read_head_loss(self, loss, label_smoothing)
-        drop_branches(self.backbone, drop_path_rate, implementation)
+        drop_branches(self.backbone, drop_path_rate, implementation, schedule, example_input)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Loss of one training step.

@@ -1,5 +1,7 @@
 """Submodel co-training of a segmentation network."""
 
+from typing import Any
+
 import torch
 from mmengine.logging import MMLogger
 from mmseg.models import EncoderDecoder, accuracy
@@ -38,6 +40,9 @@ class CosubSegmentor(EncoderDecoder):
             the rates that the backbone was built with.
         implementation: how blocks are dropped, ``'auto'``, ``'subset'`` or ``'mask'``; see
             :func:`cosub_mm.stochastic_depth.apply_stochastic_depth`.
+        schedule: ``'uniform'`` (the paper) or ``'linear'``, from 0 to the rate over depth.
+        example_input: what the backbone is called with to search or prove its blocks; in a config
+            its shape, e.g. ``(3, 3, 224, 224)``.
         **kwargs: neck, auxiliary_head, train_cfg, test_cfg, ... of EncoderDecoder.
 
     Raises:
@@ -65,6 +70,8 @@ class CosubSegmentor(EncoderDecoder):
         lam: float = 0.5,
         drop_path_rate: float | None = None,
         implementation: str = 'auto',
+        schedule: str = 'uniform',
+        example_input: Any = None,
         **kwargs,
     ) -> None:
         check_lam(lam)
@@ -75,7 +82,7 @@ class CosubSegmentor(EncoderDecoder):
         self.lam = lam
         self._check_head_loss()
         require_drop_rate(self.backbone, drop_path_rate, 'CosubSegmentor')
-        drop_branches(self.backbone, drop_path_rate, implementation)
+        drop_branches(self.backbone, drop_path_rate, implementation, schedule, example_input)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Losses of one training step.

@@ -1,5 +1,7 @@
 """A segmentor whose dropped branches are not computed."""
 
+from typing import Any
+
 from mmseg.models import EncoderDecoder
 from mmseg.registry import MODELS
 
@@ -22,6 +24,9 @@ class SupervisedSegmentor(EncoderDecoder):
             the backbone was built with.
         implementation: how blocks are dropped, ``'auto'``, ``'subset'`` or ``'mask'``; see
             :func:`cosub_mm.stochastic_depth.apply_stochastic_depth`.
+        schedule: ``'uniform'`` (the paper) or ``'linear'``, from 0 to the rate over depth.
+        example_input: what the backbone is called with to search or prove its blocks; in a config
+            its shape, e.g. ``(3, 3, 224, 224)``.
         **kwargs: neck, heads, train_cfg, test_cfg, ... of EncoderDecoder.
 
     Raises:
@@ -34,7 +39,9 @@ class SupervisedSegmentor(EncoderDecoder):
         *args,
         drop_path_rate: float | None = None,
         implementation: str = 'auto',
+        schedule: str = 'uniform',
+        example_input: Any = None,
         **kwargs,
     ) -> None:
         super().__init__(backbone, *args, **kwargs)
-        drop_branches(self.backbone, drop_path_rate, implementation)
+        drop_branches(self.backbone, drop_path_rate, implementation, schedule, example_input)

@@ -5,22 +5,23 @@ copy is made at the first random block, or, in a model that reads its batch size
 each module of its stem.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
-import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
 
-from ..places.attach import ends_of
-from ..step.module import StochasticDepth
+from cosub_mm.stochastic_depth.places.attach import changes
+from cosub_mm.stochastic_depth.places.drop_path import ends_of
+from cosub_mm.stochastic_depth.step.module import StochasticDepth
 
-__all__ = ['CopiedBatch', 'copy_batch_late']
+from .stem import keeping, repeat
+from .trial import Verdict, try_late_copy
+
+__all__ = ['CopiedBatch', 'copy_batch_late', 'verdict_on']
 
 _CHECKPOINT_FLAGS = ('grad_checkpointing', 'with_cp', 'use_checkpoint')
-_verdicts: WeakKeyDictionary = WeakKeyDictionary()
 
 
 class CopiedBatch(NamedTuple):
@@ -37,10 +38,57 @@ class CopiedBatch(NamedTuple):
     reason: str
 
 
-class _Verdict(NamedTuple):
-    first: StochasticDepth | None
-    reason: str
-    stem: bool = False  # copied behind the modules of the stem, not at the first random block
+class _Judge:
+    """What is known of one model: its ends, its switches, and the verdicts so far."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.changes = changes()
+        self.ends = ends_of(model)
+        # weak, because the verdicts on a model must not keep it alive
+        self.way = [ref(module) for module in (_way(model, self.ends[0]) if self.ends else [])]
+        self.flags = [
+            (ref(module), flag)
+            for module in model.modules()
+            for flag in _CHECKPOINT_FLAGS
+            if hasattr(module, flag)
+        ]
+        self.verdicts: dict[tuple, Verdict] = {}
+        self.last: Verdict | None = None
+
+    def verdict(self, model: nn.Module, inputs: Tensor) -> Verdict:
+        """The verdict for these inputs, rates and checkpoints, of a trial that is made once."""
+        active = tuple([end.active for end in self.ends])
+        if True not in active:
+            return Verdict(None, False, 'no branch is random now')
+        key = (
+            inputs.shape[1:],
+            inputs.is_floating_point(),
+            active,
+            tuple([bool(getattr(module(), flag, False)) for module, flag in self.flags]),
+            tuple([id(getattr(module(), '__dict__', {}).get('forward')) for module in self.way]),
+            keeping().others_rule,
+        )
+        if key not in self.verdicts:
+            self.verdicts[key] = self._try(model, inputs)
+        self.last = self.verdicts[key]
+        return self.last
+
+    def _try(self, model: nn.Module, inputs: Tensor) -> Verdict:
+        verdict = try_late_copy(model, inputs)
+        if verdict.copier is not None:
+            verdict.copier.switch(True)
+            self.ends[0].hooks.append(verdict.copier)  # off in evaluation, and gone with the end
+        return verdict
+
+
+def _way(model: nn.Module, end: StochasticDepth) -> list[nn.Module]:
+    """The modules around ``end`` and beside it, any of which may be checkpointed."""
+    around = [module for module in model.modules() if end in set(module.modules())]
+    beside = [child for module in around for child in module.children()]
+    return [*around, *beside]
+
+
+_judges: WeakKeyDictionary = WeakKeyDictionary()
 
 
 @contextmanager
@@ -54,9 +102,11 @@ def copy_batch_late(model: nn.Module, inputs: Tensor, num_copies: int) -> Iterat
 
     Either way the output has ``num_copies * len(inputs)`` rows in the order of
     ``torch.cat([inputs] * num_copies)``, and the same values. The model is tried once, on two
-    samples, forward and backward; the batch is copied at the input (``late`` is False, ``reason``
-    says why) where the trial differs: a model that checkpoints whole blocks, returns features from
-    before the first branch, has dropout there, is sharded by FSDP, or drops nothing now.
+    samples in float64; the batch is copied at the input (``late`` is False, ``reason`` says why)
+    where the trial differs: a model that computes anew for backward what lies before the first
+    random branch (activation checkpointing), returns features from there, has dropout there, is
+    sharded by FSDP, or drops nothing now. The report of
+    :func:`~cosub_mm.stochastic_depth.describe` says where the batch is copied.
 
     BatchNorm before the first branch sees each sample once: same mean and variance, but running
     variances by 1 / (2 n) of their value larger, n being values per channel.
@@ -71,190 +121,29 @@ def copy_batch_late(model: nn.Module, inputs: Tensor, num_copies: int) -> Iterat
     """
     if num_copies < 1:
         raise ValueError(f'num_copies={num_copies} must be at least 1.')
-    model = getattr(model, '_orig_mod', model)  # torch.compile's wrapper
-    verdict = _judge(model, inputs) if num_copies > 1 else _Verdict(None, 'one copy only')
-    if verdict.first is None:
-        yield CopiedBatch(_repeat(inputs, num_copies), False, verdict.reason)
+    if num_copies == 1:
+        yield CopiedBatch(inputs, False, 'one copy only')
         return
-    place = 'stem_copies' if verdict.stem else 'copies'
-    setattr(verdict.first, place, num_copies)
+    model = getattr(model, '_orig_mod', model)  # torch.compile's wrapper
+    judge = _judges.get(model)
+    if judge is None or judge.changes != changes():
+        judge = _judges[model] = _Judge(model)
+    verdict = judge.verdict(model, inputs)
+    if verdict.copier is None:
+        yield CopiedBatch(repeat(inputs, num_copies), False, verdict.where)
+        return
+    verdict.copier.count, verdict.copier.keeping = num_copies, keeping()
     try:
-        yield CopiedBatch(_repeat(inputs, num_copies) if verdict.stem else inputs, True, '')
+        yield CopiedBatch(repeat(inputs, num_copies) if verdict.stem else inputs, True, '')
     finally:
-        setattr(verdict.first, place, 1)
+        verdict.copier.count = 1
 
 
-def _repeat(x: Tensor, times: int) -> Tensor:
-    return x.repeat(times, *[1] * (x.ndim - 1))
-
-
-def _judge(model: nn.Module, inputs: Tensor) -> _Verdict:
-    """The verdict of the trial, remembered as long as nothing changes that it depends on."""
-    if not any(end.active for end in ends_of(model)):
-        return _Verdict(None, 'no branch is random now')
-    key = _signature(model, inputs)
-    known = _verdicts.get(model)
-    if known is None or known[0] != key:
-        known = _verdicts[model] = (key, _try(model, inputs))
-    return known[1]
-
-
-def _signature(model: nn.Module, inputs: Tensor) -> tuple:
-    flags = tuple(
-        bool(getattr(module, flag, False))
-        for module in model.modules()
-        for flag in _CHECKPOINT_FLAGS
-        if hasattr(module, flag)
-    )
-    return tuple(inputs.shape[1:]), flags, tuple((id(e), e.active) for e in ends_of(model))
-
-
-def _try(model: nn.Module, inputs: Tensor) -> _Verdict:
-    if any(
-        'FullySharded' in type(m).__name__ or 'FSDP' in type(m).__name__ for m in model.modules()
-    ):
-        return _Verdict(None, 'the model is sharded')
-    order: list[StochasticDepth | str | nn.Module] = []
-    modes = {module: module.training for module in model.modules()}
-    ends = ends_of(model)
-    tallies = [(end._seen, end._kept) for end in ends]
-    handles = [
-        m.register_forward_pre_hook(_note(order, type(m).__name__)) for m in modes if _drops(m)
-    ]
-    handles += [end.register_forward_pre_hook(_note(order, end)) for end in ends if end.active]
-    handles += [m.register_forward_pre_hook(_note_stem(order)) for m in model.children()]
-    try:
-        for module in modes:  # no dropout and no batch statistics, only random branches
-            module.training = module.training and not _is_stateful(module)
-        _detach_stem(model)
-        early = _outputs(model, inputs, 2)
-        first = next((x for x in order if isinstance(x, StochasticDepth)), None)
-        if first is None:
-            return _Verdict(None, 'no random branch is reached')
-        before = order[: order.index(first)]
-        dropout = next((x for x in before if isinstance(x, str)), None)
-        if dropout is not None:
-            return _Verdict(None, f'dropout before the first random branch ({dropout})')
-        problem = _differs(model, inputs, early, first, 'copies')
-        if not problem:
-            return _Verdict(first, '')
-        _attach_stem(before, first)
-        if _has_stem(model) and not _differs(model, inputs, early, first, 'stem_copies'):
-            return _Verdict(first, '', stem=True)
-        _detach_stem(model)
-        return _Verdict(None, problem)
-    except Exception as error:  # the model fails however the batch is copied
-        return _Verdict(None, f'the trial failed with {type(error).__name__}: {error}')
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, mode in modes.items():
-            module.training = mode
-        for end, tally in zip(ends, tallies):
-            end.copies, (end._seen, end._kept) = 1, tally
-
-
-def _differs(
-    model: nn.Module, inputs: Tensor, early: list[Tensor], first: StochasticDepth, place: str
-) -> str:
-    """Why copying at ``place`` does not give what ``early`` is, or an empty string."""
-    try:
-        late = _outputs(model, inputs, 2, first, place)
-    except Exception as error:  # the trial asks whether the model can do it
-        return f'the trial failed with {type(error).__name__}: {error}'
-    finally:
-        first.copies = first.stem_copies = 1
-    return '' if _same(early, late) else 'the model returns other values when it copies late'
-
-
-def _attach_stem(modules: list[nn.Module], first: StochasticDepth) -> None:
-    for module in dict.fromkeys(modules):
-        random = any(end.active for end in ends_of(module))
-        if not random and next(module.parameters(), None) is not None:
-            module.register_forward_pre_hook(first.fold)
-            module.register_forward_hook(first.unfold)
-
-
-def _has_stem(model: nn.Module) -> bool:
-    return any(map(_stem_hooks, model.children()))
-
-
-def _detach_stem(model: nn.Module) -> None:
-    """Also those that a copy of the model has taken along."""
-    for child in model.children():
-        for hooks, key in _stem_hooks(child):
-            del hooks[key]
-
-
-def _stem_hooks(module: nn.Module) -> list[tuple[dict, int]]:
-    ours = (StochasticDepth.fold, StochasticDepth.unfold)
-    return [
-        (hooks, key)
-        for hooks in (module._forward_pre_hooks, module._forward_hooks)
-        for key, hook in hooks.items()
-        if getattr(hook, '__func__', None) in ours
-    ]
-
-
-def _outputs(
-    model: nn.Module,
-    inputs: Tensor,
-    copies: int,
-    first: StochasticDepth | None = None,
-    place: str = '',
-) -> list[Tensor]:
-    """Outputs and input gradient for two samples and their copies, always with the same rows.
-
-    Copied at the input, or by ``first`` at its ``place``.
-    """
-    x = inputs[:2].detach().clone()
-    devices = [x.device] if x.device.type == 'cuda' else []
-    if x.is_floating_point():
-        x.requires_grad_()
-    batch = x if place == 'copies' else _repeat(x, copies)
-    if first is not None:
-        setattr(first, place, copies)
-    with (
-        torch.random.fork_rng(devices=devices),
-        torch.enable_grad(),
-        torch.compiler.set_stance('force_eager'),
-    ):
-        torch.manual_seed(0)
-        outputs = [y for y in tree_flatten(model(batch))[0] if isinstance(y, Tensor)]
-        if first is not None:
-            setattr(first, place, 1)  # as in a real step, whose backward comes after the context
-        weights = torch.linspace(0.5, 1.5, 64, device=x.device)
-        total = sum((y.float().flatten(1).mean(1) * weights[: len(y)]).sum() for y in outputs)
-        gradients = torch.autograd.grad(total, x) if x.requires_grad else ()
-    return [y.detach().float() for y in (*outputs, *gradients)]
-
-
-def _same(left: list[Tensor], right: list[Tensor]) -> bool:
-    tolerance = 5e-2 if torch.is_autocast_enabled() else 1e-3
-    return len(left) == len(right) and all(
-        a.shape == b.shape and bool((a - b).abs().max() <= tolerance * a.abs().max())
-        for a, b in zip(left, right)
-    )
-
-
-def _is_stateful(module: nn.Module) -> bool:
-    return _drops(module) or isinstance(module, nn.modules.batchnorm._NormBase)
-
-
-def _drops(module: nn.Module) -> bool:
-    if isinstance(module, StochasticDepth) or 'drop' not in type(module).__name__.lower():
-        return False
-    rates = (getattr(module, name, 0) for name in ('p', 'prob', 'drop_prob'))
-    return any(isinstance(rate, float | int) and rate > 0 for rate in rates)
-
-
-def _note(order: list, what: nn.Module | str) -> Callable:
-    return lambda module, args: order.append(what)
-
-
-def _note_stem(order: list) -> Callable:
-    def note(module: nn.Module, args: tuple) -> None:
-        if args and isinstance(args[0], Tensor) and args[0].ndim > 1:
-            order.append(module)
-
-    return note
+def verdict_on(model: nn.Module) -> str:
+    """Where a part of ``model`` copied its batch when it was last asked to, in words."""
+    for module in model.modules():
+        judge = _judges.get(module)
+        if judge is not None and judge.last is not None and judge.changes == changes():
+            late = judge.last.copier is not None
+            return judge.last.where if late else f'in front of the model: {judge.last.where}'
+    return ''

@@ -1,206 +1,229 @@
-"""Placing and removing the module that ends a branch, and its hooks."""
+"""Putting ends and hooks into a block, and taking them out."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
-from ..rows.rule import is_convolutional
-from ..step.module import StochasticDepth
-from .table import Branch
+from cosub_mm.stochastic_depth.rows.rule import is_convolutional
+from cosub_mm.stochastic_depth.step.counts import Counts
+from cosub_mm.stochastic_depth.step.hooks import (
+    Finish,
+    Hook,
+    Leave,
+    MethodStart,
+    SharedStart,
+    SideRows,
+    Start,
+    Watch,
+)
+from cosub_mm.stochastic_depth.step.module import Place, StochasticDepth
 
-__all__ = [
-    'attach',
-    'built_rate',
-    'detach_all',
-    'ends_of',
-    'is_drop_path',
-    'keeps_zero',
-    'parent_of',
-]
+from .drop_path import built_rate, ends_of, is_drop_path, parent_of
+from .table import Branch, Side
 
+__all__ = ['attach', 'changes', 'detach_all']
 
-class MethodStart:
-    """Shadows a method of one block with which a branch starts that has no module to start with."""
+_changes = 0
 
-    def __init__(self, owner: nn.Module, name: str, end: StochasticDepth) -> None:
-        self.owner, self.name, self.end = owner, name, end
-
-    def __call__(self, *args, **kwargs):
-        args = self.end.begin(self.owner, args) or args
-        try:
-            return getattr(type(self.owner), self.name)(self.owner, *args, **kwargs)
-        finally:
-            self.end.begun()
-
-
-def is_drop_path(module: nn.Module | None) -> bool:
-    """Whether a module is some library's DropPath: timm's, mmcv's, torchvision's, one's own."""
-    if module is None or isinstance(module, StochasticDepth):
-        return False
-    name = type(module).__name__.lower()
-    named_so = 'droppath' in name or name == 'stochasticdepth'
-    return named_so and not [*module.parameters(), *module.children()]
-
-
-def ends_of(model: nn.Module) -> list[StochasticDepth]:
-    """Every end of a branch in ``model``."""
-    return [module for module in model.modules() if isinstance(module, StochasticDepth)]
-
-
-def parent_of(block: nn.Module, path: str) -> tuple[nn.Module, str]:
-    """Module that holds ``path`` directly, and the attribute's name there."""
-    parent_path, _, attribute = path.rpartition('.')
-    return block.get_submodule(parent_path), attribute
-
-
-def built_rate(module: nn.Module | None) -> float:
-    """Rate that a DropPath was built with; 0 for an Identity or None in its place."""
-    if not is_drop_path(module):
-        return 0.0
-    rate = getattr(module, 'drop_prob', None)
-    return float((getattr(module, 'p', None) if rate is None else rate) or 0.0)
-
-
-def keeps_zero(block: nn.Module, branch: Branch) -> bool:
-    """Whether ``branch`` is one that nobody drops, in a block that was built so."""
-    if not branch.undropped:
-        return False
-    places = [parent_of(block, path) for path in (branch.end, *branch.inert)]
-    return not any(built_rate(getattr(*place, None)) for place in places)
+_Spot = tuple[nn.Module, str]  # a module and the name of an attribute that holds a child, or may
 
 
 def attach(
     block: nn.Module,
-    branch: Branch,
-    rate: float | None,
+    branches: list[tuple[Branch, float | None]],
     implementation: str,
+    place: Place | None = None,
     kept_rates: dict | None = None,
-) -> StochasticDepth:
-    """Make one branch stochastic.
+    counts: Counts | None = None,
+    saving: Callable | None = None,
+) -> list[StochasticDepth]:
+    """Make the branches of a block stochastic.
 
     Args:
-        block: the block; its modules at the ends of ``branch`` change.
-        branch: where it starts and ends.
-        rate: drop rate, or None for ``kept_rates`` and else what the block was built with.
+        block: its modules at the ends of the branches change.
+        branches: each branch, and its drop rate, or None for ``kept_rates`` and else what the block
+            was built with. Branches with one end have the rate of the first.
         implementation: ``'auto'``, ``'subset'`` or ``'mask'``.
+        place: what the ends are to know of the block and the call.
         kept_rates: rate by (id of the end's parent, its name there).
+        counts: of the model.
+        saving: :func:`~cosub_mm.stochastic_depth.savings.regather.regather_for_backward`, or None.
 
     Returns:
-        The end of the branch, which branches may share.
+        The ends, without those that are inert.
 
     Raises:
-        ValueError: the branch names a module that is not there, or ends at one that does more than
+        ValueError: a branch names a module that is not there, or ends at one that does more than
             dropping paths.
     """
-    try:
-        places = [parent_of(block, path) for path in (branch.end, *branch.inert)]
-        originals = [getattr(*place) for place in places]
-        start = None if branch.start is None else getattr(*parent_of(block, branch.start))
-    except AttributeError as error:
-        raise ValueError(f'{type(block).__name__} has no branch {branch}: {error}.') from None
-    if branch.after:
-        place = (block, f'drop_path_after_{branch.end.replace(".", "_")}')
-        built = originals[1:]  # its DropPath stands elsewhere
-    else:
-        place, built = places[0], originals[:1]
-    if rate is None:
-        rate = _present_rate(place, built, kept_rates)
-    if branch.after:
-        end = _place_after(block, branch.end, place, originals[0], rate, implementation)
-    else:
-        end = _place(block, branch.end, place, rate, implementation)
-    for path, inert in zip(branch.inert, places[1:]):
-        _place(block, path, inert, 0.0, implementation)
-    end.starts.append(branch.start)
-    if isinstance(start, nn.Module):
-        start.register_forward_pre_hook(end.begin)
-        if start not in end.between:
-            start.register_forward_hook(end.begun, always_call=True)
-    elif start is not None:
-        owner, name = parent_of(block, branch.start)
-        setattr(owner, name, MethodStart(owner, name, end))
-    return end
-
-
-def _place(
-    block: nn.Module, path: str, place: tuple[nn.Module, str], rate: float, implementation: str
-) -> StochasticDepth:
-    """The end at one place: the one that is there, or a new one in place of DropPath."""
-    original = getattr(*place)
-    if isinstance(original, StochasticDepth):
-        return original
-    _check_end(block, path, original)
-    scale_by_keep = getattr(original, 'scale_by_keep', True)
-    end = StochasticDepth(rate, implementation, scale_by_keep, is_convolutional(block))
-    end.path, end.original = path, (original,)
-    end.between = tuple(_on_the_way(block, path))
-    return _put_end(block, place, end)
-
-
-def _place_after(
-    block: nn.Module,
-    path: str,
-    place: tuple[nn.Module, str],
-    last: nn.Module,
-    rate: float,
-    implementation: str,
-) -> StochasticDepth:
-    """The end behind the module ``last``, which a hook of that module calls."""
-    present = getattr(*place, None)
-    if isinstance(present, StochasticDepth):
-        return present
-    end = StochasticDepth(rate, implementation, True, is_convolutional(block))
-    end.path, end.between = path, (last,)
-    last.register_forward_hook(end.finish)
-    return _put_end(block, place, end)
-
-
-def _on_the_way(block: nn.Module, path: str) -> list[nn.Module]:
-    """Modules of ``block`` that hold ``path``, without the block."""
-    names = path.split('.')[:-1]
-    return [block.get_submodule('.'.join(names[: i + 1])) for i in range(len(names))]
-
-
-def _put_end(
-    block: nn.Module, place: tuple[nn.Module, str], end: StochasticDepth
-) -> StochasticDepth:
-    _put_child(*place, end, block.training)
-    weight = next(block.parameters(), None)
-    if weight is not None:
-        end.to(weight.device)
-    block.register_forward_pre_hook(end.reset)
-    block.register_forward_hook(end.check)
-    return end
-
-
-def _present_rate(
-    place: tuple[nn.Module, str], built: list[nn.Module | None], kept_rates: dict | None
-) -> float:
-    """Rate of a place: of the end that is there, of an earlier call, or as it was built."""
-    parent, attribute = place
-    present = getattr(parent, attribute, None)
-    if isinstance(present, StochasticDepth):
-        return present.base_rate
-    as_built = max(map(built_rate, built), default=0.0)
-    return (kept_rates or {}).get((id(parent), attribute), as_built)
+    _changed()
+    counts = counts or Counts()
+    place = place or Place()
+    by_spot: dict[tuple[int, str], list[Branch]] = {}
+    rates: dict[tuple[int, str], float] = {}
+    spots: dict[tuple[int, str], _Spot] = {}
+    for branch, rate in branches:
+        spot, built = _look_up(block, branch)
+        key = (id(spot[0]), spot[1])
+        by_spot.setdefault(key, []).append(branch)
+        spots[key] = spot
+        if rate is None:
+            rate = (kept_rates or {}).get(key, max(map(built_rate, built), default=0.0))
+        rates.setdefault(key, rate)
+    ends = []
+    for key, group in by_spot.items():
+        record = _record(block, group, place, rates[key])
+        end = StochasticDepth(
+            rates[key],
+            implementation,
+            getattr((*record.original, None)[0], 'scale_by_keep', True),
+            record,
+            counts,
+        )
+        _put_child(*spots[key], end, block.training)
+        end.home = (block, *spots[key])
+        ends.append(end)
+    for branch, _ in branches:
+        for path in branch.inert:
+            _make_inert(block, path, counts)
+    _hook(block, by_spot, ends, saving)
+    return ends
 
 
 def detach_all(model: nn.Module) -> None:
     """Put the original modules back and remove the hooks."""
+    _changed()
+    for end in ends_of(model):
+        for hook in end.hooks:
+            hook.switch(False)
     for module in list(model.modules()):
-        for hooks in (module._forward_pre_hooks, module._forward_hooks):
-            for key in [key for key, hook in hooks.items() if _is_ours(hook)]:
-                del hooks[key]
-                module._forward_hooks_always_called.pop(key, None)
-        for name in [k for k, v in vars(module).items() if isinstance(v, MethodStart)]:
-            delattr(module, name)
         for name, child in list(module._modules.items()):
-            if isinstance(child, StochasticDepth) and child.original:
-                _put_child(module, name, child.original[0], child.training)
+            if isinstance(child, StochasticDepth) and child.place.original:
+                _put_child(module, name, child.place.original[0], child.training)
             elif isinstance(child, StochasticDepth):
                 del module._modules[name]
 
 
-def _is_ours(hook) -> bool:
-    return isinstance(getattr(hook, '__self__', None), StochasticDepth)
+def changes() -> int:
+    """How often models were changed; what is known of one holds until the next time."""
+    return _changes
+
+
+def _changed() -> None:
+    global _changes
+    _changes += 1
+
+
+def _look_up(block: nn.Module, branch: Branch) -> tuple[_Spot, list[nn.Module | None]]:
+    """Where the end of a branch goes, and the DropPaths that it stands for."""
+    try:
+        places = [parent_of(block, path) for path in (branch.end, *branch.inert)]
+        originals = [getattr(*place) for place in places]
+        if branch.start is not None:
+            getattr(*parent_of(block, branch.start))
+        for side in branch.sides:
+            block.get_submodule(side.module)
+    except AttributeError as error:
+        raise ValueError(f'{type(block).__name__} has no branch {branch}: {error}.') from None
+    if branch.after:  # its DropPath stands elsewhere
+        return (block, f'drop_path_after_{branch.end.replace(".", "_")}'), originals[1:]
+    return places[0], originals[:1]
+
+
+def _record(block: nn.Module, group: list[Branch], place: Place, rate: float) -> Place:
+    """The record of one end."""
+    first = group[0]
+    original: tuple[nn.Module | None, ...] = ()
+    if not first.after:
+        original = (getattr(*parent_of(block, first.end)),)
+        _check_end(block, first.end, original[0])
+    return dataclasses.replace(
+        place,
+        path=first.end,
+        starts=tuple(branch.start for branch in group),
+        convolutional=is_convolutional(block),
+        undropped='' if rate else first.undropped,
+        original=original,
+    )
+
+
+def _make_inert(block: nn.Module, path: str, counts: Counts) -> None:
+    """Switch off a DropPath that would drop a branch a second time."""
+    spot = parent_of(block, path)
+    original = getattr(*spot)
+    if isinstance(original, StochasticDepth):
+        return
+    _check_end(block, path, original)
+    inert = StochasticDepth(0.0, 'mask', place=Place(original=(original,)), counts=counts)
+    _put_child(*spot, inert, block.training)
+
+
+def _hook(
+    block: nn.Module,
+    groups: dict[Any, list[Branch]],
+    ends: list[StochasticDepth],
+    saving: Callable | None,
+) -> None:
+    """Give each end its hooks, which it switches on in training."""
+    begun = []
+    for group, end in zip(groups.values(), ends):
+        hooks: list = []
+        if group[0].after:
+            last = block.get_submodule(group[0].end)
+            hooks.append(Hook(last, 'register_forward_hook', Finish(end)))
+        starts = [branch.start for branch in group if branch.start is not None]
+        if end.implementation == 'mask':
+            starts = []
+        for path in starts:
+            hooks += _start(block, path, end, group[0], saving)
+        if starts:
+            begun.append(end)
+            hooks += [_side(block, side, end) for branch in group for side in branch.sides]
+        end.hooks = hooks
+    if begun:
+        watch = Hook(
+            block, 'register_forward_hook', Watch(begun), with_kwargs=True, always_call=True
+        )
+        begun[0].hooks.append(watch)
+    for end in ends:
+        end.train(end.training)
+
+
+def _start(
+    block: nn.Module, path: str, end: StochasticDepth, branch: Branch, saving: Callable | None
+) -> list:
+    """The hooks where one branch starts."""
+    owner, name = parent_of(block, path)
+    first = getattr(owner, name)
+    kind = SharedStart if None in end.place.starts else Start
+    if not isinstance(first, nn.Module):
+        start = kind(end, block, path, None)
+        end.starts.append(start)
+        return [MethodStart(owner, name, start)]
+    holds_end = branch.end == path or branch.end.startswith(f'{path}.')
+    may_save = saving is not None and end.place.convolutional and not holds_end
+    start = kind(end, block, path, first, saving if may_save else None)
+    end.starts.append(start)
+    hooks = [Hook(first, 'register_forward_pre_hook', start)]
+    if may_save:
+        hooks.append(Hook(first, 'register_forward_hook', Leave(end), always_call=True))
+    return hooks
+
+
+def _side(block: nn.Module, side: Side, end: StochasticDepth) -> Hook:
+    """The hook of a module that takes something else by sample."""
+    module = block.get_submodule(side.module)
+    names = list(inspect.signature(module.forward).parameters)
+    if side.argument not in names:
+        raise ValueError(
+            f'{type(block).__name__}: {side.module!r} ({type(module).__name__}) has no argument '
+            f'{side.argument!r}, only {names}.'
+        )
+    rows = SideRows(end, side.argument, names.index(side.argument), side.ndim)
+    return Hook(module, 'register_forward_pre_hook', rows, with_kwargs=True)
 
 
 def _check_end(block: nn.Module, path: str, original: nn.Module | None) -> None:

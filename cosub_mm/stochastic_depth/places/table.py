@@ -13,13 +13,31 @@ __all__ = [
     'BLOCKS',
     'REFUSED',
     'Branch',
+    'Side',
     'branches_of',
     'class_name',
     'has_shortcut',
+    'is_registered',
     'owner_of_forward',
     'refusal_of',
     'register_block',
 ]
+
+
+@dataclass(frozen=True)
+class Side:
+    """What a branch is given beside the stream, sample by sample: a mask, positions, a condition.
+
+    Args:
+        module: path of a module of the branch that takes it, seen from the block.
+        argument: name of the argument of that module's ``forward``.
+        ndim: its dimensions where it holds one entry a sample, in the first of them. With fewer or
+            more it is left as it is: all samples share it.
+    """
+
+    module: str
+    argument: str
+    ndim: int
 
 
 @dataclass(frozen=True)
@@ -40,6 +58,8 @@ class Branch:
         undropped: why the branch keeps a rate of 0 where its block was built with 0, whatever
             ``drop_rate`` is: its authors never drop it. To drop it all the same, build the block
             with a rate, or register it without this.
+        sides: what modules of the branch are given sample by sample beside the stream. The kept
+            rows of it are handed on.
     """
 
     start: str | None
@@ -48,6 +68,7 @@ class Branch:
     after: bool = False
     shortcut: str | None = None
     undropped: str = ''
+    sides: tuple[Side, ...] = ()
 
 
 _CLASS = 'class attention: its authors drop it in no recipe'
@@ -160,6 +181,8 @@ _MMPRETRAIN = {
     'sparse_convnext.SparseConvNeXtBlock': (Branch(None, 'drop_path'),),
 }
 
+_TORCH_LAYERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+
 REFUSED: dict[str, str] = {
     'mmpretrain.models.backbones.revvit.RevTransformerEncoderLayer': (
         'it computes its branches anew in a backward pass of its own, where a forward pass would '
@@ -184,6 +207,9 @@ BLOCKS: dict[str, tuple[Branch, ...]] = {
     'mmseg.models.backbones.twins.LSAEncoderLayer': _MM_TWICE,
 }
 """Branches by dotted name of the class that defines ``forward``, in the order in which they run."""
+
+
+_BUILT_IN = dict(BLOCKS)
 
 
 def register_block(block: type[nn.Module] | str, *branches: Branch) -> None:
@@ -222,6 +248,12 @@ def branches_of(module: nn.Module) -> tuple[Branch, ...] | None:
     return BLOCKS.get(class_name(owner_of_forward(type(module))))
 
 
+def is_registered(block: nn.Module) -> bool:
+    """Whether the branches of ``block`` are somebody's registration, which nobody has proven."""
+    name = class_name(owner_of_forward(type(block)))
+    return name in BLOCKS and BLOCKS[name] is not _BUILT_IN.get(name)
+
+
 def has_shortcut(block: nn.Module, branch: Branch) -> bool:
     """Whether ``block`` adds the result of ``branch`` to anything."""
     return branch.shortcut is None or getattr(block, branch.shortcut, None) is not None
@@ -230,7 +262,11 @@ def has_shortcut(block: nn.Module, branch: Branch) -> bool:
 def refusal_of(module: nn.Module) -> str | None:
     """Why a block or a model is refused, or None."""
     names = map(class_name, type(module).__mro__)
-    return next((REFUSED[name] for name in names if name in REFUSED), None)
+    reason = next((REFUSED[name] for name in names if name in REFUSED), None)
+    sequence_first = isinstance(module, _TORCH_LAYERS) and not module.self_attn.batch_first
+    if reason is None and sequence_first and branches_of(module) is not None:
+        return 'its stream has the samples in its second dimension; build it with batch_first=True'
+    return reason
 
 
 def class_name(cls: type) -> str:

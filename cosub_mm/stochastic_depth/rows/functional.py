@@ -7,6 +7,7 @@ multiplied by zero. Given the same :class:`Rows` the two agree.
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,6 @@ from torch import Tensor
 __all__ = [
     'STATIC_FROM',
     'Rows',
-    'add_rows',
     'draw_rows',
     'gather_rows',
     'kept_count',
@@ -63,6 +63,10 @@ def kept_count(batch: int, rate: float) -> tuple[int, float]:
     return whole, expected - whole
 
 
+_CPU = torch.device('cpu')
+_count = lru_cache(kept_count)  # the same two numbers in each step; not for torch.compile
+
+
 def draw_rows(
     batch: int, rate: float, device: torch.device | str, scale_by_keep: bool = True
 ) -> Rows:
@@ -87,60 +91,53 @@ def draw_rows(
         The rows. Random numbers come from torch's global generators, so that ``manual_seed`` rules
         them and activation checkpointing repeats them.
     """
-    whole, fraction = kept_count(batch, rate)
     scale = 1 / (1 - rate) if scale_by_keep else 1.0
     if torch.compiler.is_compiling():
         # One random operation a branch: inductor may run two in either order, and then mask and
         # subset would keep other rows. The coin stays in the graph.
+        whole, fraction = kept_count(batch, rate)
         numbers = torch.rand(batch + 1, device=device, dtype=torch.float32)
         order = numbers[:batch].argsort()
         if not fraction:
             return Rows(order[:whole], whole, None, scale, batch)
         coin = (numbers[batch:] < fraction).to(torch.float32)
         return Rows(order[: whole + 1], whole, coin, scale, batch)
+    whole, fraction = _count(batch, rate)
     order = torch.randperm(batch, device=device)
     if not fraction:
         return Rows(order[:whole], whole, None, scale, batch)
-    kept = whole + int(torch.rand((), device='cpu').item() < fraction)
+    kept = whole + (torch.rand(1, device=_CPU).item() < fraction)
     computed = whole + 1 if batch >= STATIC_FROM else max(kept, 1)
     return Rows(order[:computed], kept, None, scale, batch)
 
 
-def take_rows(x: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-    """Rows of the stream ``x``, (B, ...) -> (computed, ...), in its memory format.
-
-    Returns:
-        The rows, and ``x`` once more: what is added to that one by :func:`add_rows` brings its
-        gradient together with the gradient of the rows in one pass instead of three.
-    """
-    if torch.compiler.is_compiling():
-        # Dynamo traces the Functions to zero gradients; AOTAutograd saves only indices by itself.
-        return x.index_select(0, rows.index), x
-    return _Take.apply(x, rows.index, len(rows.index), 1.0)
-
-
-def add_rows(stream: Tensor, residual: Tensor, rows: Rows) -> Tensor:
-    """``stream`` (B, ...) plus the scaled ``residual`` (computed, ...) in its kept rows.
-
-    The same as ``stream + put_rows(residual, rows)``; for backward it saves only the indices, where
-    torch's ``index_add`` keeps its whole source. Not for torch.compile, nor for its ``coin``.
-    """
-    return _Add.apply(stream, residual, rows.index, rows.kept, rows.scale)
+def take_rows(x: Tensor, rows: Rows) -> Tensor:
+    """Rows of the stream ``x``, (B, ...) -> (computed, ...), in its memory format."""
+    if x.ndim == 4 and not torch.compiler.is_compiling() and _is_channels_last(x):
+        return _TakeChannelsLast.apply(x, rows.index)
+    return x.index_select(0, rows.index)  # for backward it saves the indices only
 
 
 def put_rows(residual: Tensor, rows: Rows) -> Tensor:
-    """Zeros (B, ...) with the scaled ``residual`` (computed, ...) in its kept rows."""
+    """Zeros (B, ...) with the scaled ``residual`` (computed, ...) in its kept rows.
+
+    For backward it saves the indices only, where torch's ``index_add`` keeps its whole source.
+    """
     if torch.compiler.is_compiling() or rows.coin is not None:
+        # Dynamo traces the Function to zero gradients; AOTAutograd saves only indices by itself.
         weight = _weights(rows, residual)
         zeros = residual.new_zeros((rows.batch, *residual.shape[1:]))
         return zeros.index_copy(0, rows.index, residual * _column(weight, residual))
-    return _Put.apply(residual, rows.index, rows.kept, rows.scale, rows.batch)
+    return _Put.apply(residual, rows)
 
 
 def mask_rows(residual: Tensor, rows: Rows) -> Tensor:
     """The reference: a residual of all B rows, scaled where it is kept and 0 where it is not."""
-    mask = residual.new_zeros(len(residual))
-    mask = mask.index_copy(0, rows.index, _weights(rows, residual))
+    mask = residual.new_zeros(rows.batch)
+    if rows.coin is None:
+        mask.index_fill_(0, rows.index[: rows.kept], rows.scale)
+    else:
+        mask = mask.index_copy(0, rows.index, _weights(rows, residual))
     return residual * _column(mask, residual)
 
 
@@ -164,85 +161,62 @@ def _is_channels_last(x: Tensor) -> bool:
     )
 
 
-def _empty(x: Tensor, batch: int) -> Tensor:
-    """Uninitialised (batch, *x.shape[1:]) in the memory format of ``x``, no view of another."""
-    shape = (batch, *x.shape[1:])
-    if not _is_channels_last(x):
-        return x.new_empty(shape)
-    _, channels, height, width = shape
-    return x.new_empty_strided(shape, (channels * height * width, 1, width * channels, channels))
+def _empty_channels_last(x: Tensor, batch: int) -> Tensor:
+    """Uninitialised (batch, *x.shape[1:]) in that format; no view, which could not be changed."""
+    _, channels, height, width = x.shape
+    strides = (channels * height * width, 1, width * channels, channels)
+    return x.new_empty_strided((batch, channels, height, width), strides)
 
 
 def gather_rows(x: Tensor, index: Tensor) -> Tensor:
     """Rows of x, (B, ...) -> (computed, ...), in its memory format; without gradient."""
-    if not _is_channels_last(x):
+    if x.ndim != 4 or not _is_channels_last(x):
         return x.index_select(0, index)
-    out = _empty(x, len(index))  # index_select itself would return the default format
+    out = _empty_channels_last(x, len(index))  # index_select itself returns the default format
     torch.index_select(x.permute(0, 2, 3, 1), 0, index, out=out.permute(0, 2, 3, 1))
     return out
-
-
-def _add_in_place(x: Tensor, rows: Tensor, index: Tensor, kept: int, scale: float) -> Tensor:
-    target, source = x, rows[:kept].to(x.dtype)
-    if _is_channels_last(x):  # the kernels are fast in the order of the memory
-        target, source = target.permute(0, 2, 3, 1), source.permute(0, 2, 3, 1)
-    target.index_add_(0, index[:kept], source, alpha=scale)
-    return x
-
-
-class _Take(torch.autograd.Function):
-    """Scaled rows of x, and x: the adjoint of _Add."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, index: Tensor, kept: int, scale: float) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(index)
-        ctx.arguments = kept, scale, len(x)
-        ctx.set_materialize_grads(False)
-        rows = gather_rows(x, index)
-        if scale != 1:
-            rows.mul_(scale)
-        if kept < len(index):
-            rows[kept:] = 0
-        return rows, x
-
-    @staticmethod
-    def backward(ctx, rows: Tensor | None, stream: Tensor | None):
-        (index,) = ctx.saved_tensors
-        kept, scale, batch = ctx.arguments
-        if rows is None:
-            return stream, None, None, None
-        if stream is None:
-            return _Put.apply(rows, index, kept, scale, batch), None, None, None
-        return _Add.apply(stream, rows, index, kept, scale), None, None, None
-
-
-class _Add(torch.autograd.Function):
-    """A stream plus scaled rows: the adjoint of _Take."""
-
-    @staticmethod
-    def forward(ctx, stream: Tensor, rows: Tensor, index: Tensor, kept: int, scale: float):
-        ctx.save_for_backward(index)
-        ctx.arguments = kept, scale
-        dtype = torch.promote_types(stream.dtype, rows.dtype)  # as in a sum of the two
-        return _add_in_place(stream.to(dtype, copy=True), rows, index, kept, scale)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        (index,) = ctx.saved_tensors
-        rows = _Take.apply(grad, index, *ctx.arguments)[0] if ctx.needs_input_grad[1] else None
-        return grad, rows, None, None, None
 
 
 class _Put(torch.autograd.Function):
     """Scaled rows among zeros."""
 
     @staticmethod
-    def forward(ctx, rows: Tensor, index: Tensor, kept: int, scale: float, batch: int) -> Tensor:
+    def forward(ctx, residual: Tensor, rows: Rows) -> Tensor:
+        ctx.rows = rows
+        index, kept, _, scale, batch = rows
+        if residual.ndim == 4 and _is_channels_last(residual):
+            out = _empty_channels_last(residual, batch).zero_()
+            inner, residual = out.permute(0, 2, 3, 1), residual.permute(0, 2, 3, 1)  # is faster
+        else:
+            out = inner = residual.new_zeros((batch, *residual.shape[1:]))
+        if kept < index.shape[0]:
+            index, residual = index[:kept], residual[:kept]
+        inner.index_add_(0, index, residual, alpha=scale)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        index, kept, _, scale, _ = rows = ctx.rows
+        if torch.is_grad_enabled():  # it is differentiated a second time
+            return take_rows(grad, rows) * _column(_weights(rows, grad), grad), None
+        out = gather_rows(grad, index)
+        if scale != 1:
+            out.mul_(scale)
+        if kept < index.shape[0]:
+            out[kept].zero_()
+        return out, None
+
+
+class _TakeChannelsLast(torch.autograd.Function):
+    """Rows in the memory format of x."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, index: Tensor) -> Tensor:
         ctx.save_for_backward(index)
-        ctx.arguments = kept, scale
-        return _add_in_place(_empty(rows, batch).zero_(), rows, index, kept, scale)
+        ctx.batch = x.shape[0]
+        return gather_rows(x, index)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         (index,) = ctx.saved_tensors
-        return _Take.apply(grad, index, *ctx.arguments)[0], None, None, None, None
+        return put_rows(grad, Rows(index, index.shape[0], None, 1.0, ctx.batch)), None

@@ -9,40 +9,46 @@ A branch is masked
 Everywhere else the kept rows are computed alone. docs/stochastic_depth.md has the measurements.
 """
 
-from typing import TYPE_CHECKING
+from torch import nn
 
-from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from ..step.module import StochasticDepth
-
-__all__ = ['IMPLEMENTATIONS', 'choose', 'explain', 'is_convolutional']
+__all__ = ['IMPLEMENTATIONS', 'explain', 'is_convolutional', 'takes_subset']
 
 IMPLEMENTATIONS = ('auto', 'subset', 'mask')
 
 
-def choose(end: 'StochasticDepth', x: Tensor, computed: int) -> str:
-    """Implementation for one branch and one batch, ``'subset'`` or ``'mask'``.
+def takes_subset(
+    implementation: str, convolutional: bool, device_type: str, computed: int, batch: int
+) -> bool:
+    """Whether one branch computes a subset of one batch.
 
     Args:
-        end: the end of the branch.
-        x: the stream where the branch starts, (B, ...).
+        implementation: ``'auto'``, ``'subset'`` or ``'mask'``.
+        convolutional: whether its block convolves over space, see :func:`is_convolutional`.
+        device_type: where it runs, e.g. ``'cpu'``.
         computed: rows that a subset would compute.
+        batch: rows of the stream.
     """
-    if end.implementation != 'auto':
-        return end.implementation
-    if computed == len(x) or (end.convolutional and x.device.type == 'cpu'):
-        return 'mask'
-    return 'subset'
+    if implementation != 'auto':
+        return implementation == 'subset'
+    return computed < batch and not (convolutional and device_type == 'cpu')
 
 
-def explain(end: 'StochasticDepth', start: str | None) -> tuple[str, str]:
-    """Implementation of one branch on the device where it is now, and the reason."""
+def explain(
+    implementation: str, convolutional: bool, device_type: str, start: str | None
+) -> tuple[str, str]:
+    """Implementation of one branch, ``'subset'`` or ``'mask'``, and the reason.
+
+    Args:
+        implementation: as for :func:`takes_subset`; likewise the next two.
+        convolutional: whether its block convolves over space.
+        device_type: where the block is now.
+        start: where the branch starts, or None if it cannot run on fewer rows.
+    """
     if start is None:
         return 'mask', 'cannot run on fewer rows: other rows join, or it reads the batch size'
-    if end.implementation != 'auto':
-        return end.implementation, 'asked for'
-    if end.convolutional and end.device.type == 'cpu':
+    if implementation != 'auto':
+        return implementation, 'asked for'
+    if convolutional and device_type == 'cpu':
         return 'mask', 'convolutions on a CPU; elsewhere subset'
     return 'subset', 'less work; mask where a batch spares no row'
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import disable_saved_tensors_hooks, saved_tensors_hooks
 
-from ..rows.functional import gather_rows
+from cosub_mm.stochastic_depth.rows.functional import gather_rows
 
-__all__ = ['regather_for_backward']
+__all__ = ['others_rule', 'regather_for_backward']
 
 
 def regather_for_backward(x: Tensor, taken: Tensor, index: Tensor) -> saved_tensors_hooks | None:
@@ -30,7 +30,7 @@ def regather_for_backward(x: Tensor, taken: Tensor, index: Tensor) -> saved_tens
     """
     if torch.compiler.is_compiling() or x.grad_fn is None:
         return None
-    if x.grad_fn.name() != 'ReluBackward0' or _others_rule():
+    if x.grad_fn.name() != 'ReluBackward0' or others_rule():
         return None
     stream, version = x.detach(), x._version
     spared = weakref.ref(taken)  # autograd keeps pack, which must not keep the rows
@@ -51,7 +51,7 @@ def regather_for_backward(x: Tensor, taken: Tensor, index: Tensor) -> saved_tens
     return saved_tensors_hooks(pack, unpack)
 
 
-def _others_rule() -> bool:
+def others_rule() -> bool:
     """Whether hooks on saved tensors are there, or are forbidden."""
     try:
         with disable_saved_tensors_hooks('asked by stochastic depth'):  # raises beside others

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ..places.attach import is_drop_path, parent_of
-from ..places.table import Branch, class_name
-from .prove import disagreement
+from cosub_mm.stochastic_depth.places.drop_path import is_drop_path, parent_of
+from cosub_mm.stochastic_depth.places.table import Branch, Side, class_name
+
+from .example import example_inputs
+from .prove import disagreement, structure_of
 from .trace import Call, EndCall, Probe, trace_ends
 
 __all__ = ['Place', 'UnknownBlockError', 'drop_path_slots', 'find_branches', 'unnamed_places']
 
-_ROWS = 3
 _MAX_TRIALS = 24
 
 
@@ -38,6 +39,7 @@ class _Found(NamedTuple):
     starts: list[str]
     args: tuple
     kwargs: dict
+    sides: tuple[Side, ...]
 
 
 def unnamed_places(model: nn.Module, named: list[tuple[nn.Module, tuple]]) -> list[Place]:
@@ -100,7 +102,7 @@ def find_branches(
     devices = {p.device.index for p in model.parameters() if p.device.type == 'cuda'}
     # A search changes no seeded run, and proves gradients wherever it is called.
     with torch.random.fork_rng(devices=sorted(devices)), torch.enable_grad():
-        return _find(model, places, _inputs(model, example_input), must_find)
+        return _find(model, places, example_inputs(model, example_input), must_find)
 
 
 def _find(model: nn.Module, places: list[Place], inputs: tuple, must_find: bool) -> tuple:
@@ -118,7 +120,11 @@ def _find(model: nn.Module, places: list[Place], inputs: tuple, must_find: bool)
                 else 'never called: no residual connection, or a forward that leaves it out'
             )
             continue
-        key = (_structure(group[0].block), group[0].end, str([c.starts for c in group]))
+        key = (
+            structure_of(group[0].block),
+            group[0].end,
+            str([(c.starts, c.sides) for c in group]),
+        )
         if key not in verdicts:
             verdicts[key] = _prove(group)
         branches, reason = verdicts[key]
@@ -140,7 +146,7 @@ def _prove_together(found: dict, last: dict[str, _Found]) -> None:
     for name, (block, branches) in found.items():
         if len({branch.end for branch in branches}) < 2:
             continue
-        key = (_structure(block), branches)
+        key = (structure_of(block), branches)
         if key not in problems:
             problems[key] = disagreement(block, branches, last[name].args, last[name].kwargs)
         if problems[key] is not None:
@@ -203,9 +209,33 @@ def _locate(end: EndCall, stream: Tensor) -> tuple[_Found, Call]:
     starts = list(dict.fromkeys(c.name.removeprefix(prefix) for c in candidates))
     args, kwargs = tree_map(_copy, (owner.args, owner.kwargs))
     return (
-        _Found(owner.name, owner.module, end.call.name.removeprefix(prefix), starts, args, kwargs),
+        _Found(
+            owner.name,
+            owner.module,
+            end.call.name.removeprefix(prefix),
+            starts,
+            args,
+            kwargs,
+            _sides(owner, stream, prefix),
+        ),
         owner,
     )
+
+
+def _sides(owner: Call, stream: Tensor, prefix: str) -> tuple[Side, ...]:
+    """Modules that are handed what the block is given by sample beside the stream."""
+    given = [
+        x
+        for x in tree_leaves((owner.args, owner.kwargs))
+        if isinstance(x, Tensor) and x is not stream and x.shape[:1] == stream.shape[:1]
+    ]
+    sides = [
+        Side(call.name.removeprefix(prefix), name, ndim)
+        for call in owner.descendants()
+        for name, ndim in call.takes(given)
+        if not call.is_fed_by(stream)
+    ]
+    return tuple(dict.fromkeys(sides))
 
 
 def _holds_probe(call: Call) -> bool:
@@ -216,7 +246,7 @@ def _prove(group: list[_Found]) -> tuple[tuple[Branch, ...], str]:
     first, reason = group[0], 'no module is called between the stream and the DropPath'
     options = itertools.product(*(found.starts for found in group))
     for starts in itertools.islice(options, _MAX_TRIALS):
-        branches = tuple(Branch(start, first.end) for start in starts)
+        branches = tuple(Branch(start, first.end, sides=first.sides) for start in starts)
         problem = disagreement(first.block, branches, first.args, first.kwargs)
         if problem is None:
             return branches, ''
@@ -240,36 +270,6 @@ def _refusal(found: _Found, reason: str) -> str:
         f'    )\n\n'
         f"or use implementation='mask', which masks what it cannot prove."
     )
-
-
-def _structure(block: nn.Module) -> tuple:
-    """What two blocks share if one proof serves both."""
-    scalars = tuple(
-        (name, key, value)
-        for name, module in block.named_modules()
-        for key, value in sorted(vars(module).items())
-        if key != 'training' and isinstance(value, bool | int | str | tuple | None)
-    )
-    return tuple((name, type(module)) for name, module in block.named_modules()), scalars
-
-
-def _inputs(model: nn.Module, example_input: Any) -> tuple:
-    if example_input is not None:
-        return example_input if isinstance(example_input, tuple) else (example_input,)
-    config = getattr(model, 'pretrained_cfg', None) or getattr(model, 'default_cfg', None) or {}
-    shape = tuple(config.get('input_size') or ())
-    size = getattr(model, 'img_size', None) or getattr(
-        getattr(model, 'patch_embed', None), 'img_size', None
-    )
-    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    if size is not None:
-        sides = (tuple(tree_leaves(size)) * 2)[:2]
-        shape = (shape[0] if shape else getattr(first, 'in_channels', 3), *sides)
-    shape = shape or (getattr(first, 'in_channels', 3), 224, 224)
-    parameter = next(model.parameters())
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn((_ROWS, *shape), generator=generator)
-    return (x.to(device=parameter.device, dtype=parameter.dtype),)
 
 
 def _set(place: Place, child: nn.Module | None) -> None:

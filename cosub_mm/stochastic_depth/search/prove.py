@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_map
 
-from ..places.attach import attach
-from ..places.table import Branch
+from cosub_mm.stochastic_depth.places.attach import attach, detach_all
+from cosub_mm.stochastic_depth.places.table import Branch
+from cosub_mm.stochastic_depth.step.compare import close, run, use_float64
 
-__all__ = ['disagreement', 'use_float64']
+__all__ = ['disagreement', 'in_double', 'structure_of']
 
 _RATE = 1 / 3  # two of the three rows of an example stay: neither all rows nor a divisor of them
 
@@ -31,17 +32,14 @@ def disagreement(
         make a difference at all; otherwise what went wrong, in words.
     """
     try:
-        trial = _in_double(block)
+        trial = in_double(block)
         args, kwargs = tree_map(_as_double, (args, kwargs))
-        plain = _run(trial, args, kwargs)
-        ends = {attach(trial, branch, _RATE, 'mask') for branch in branches}
-        mask = _run(trial, args, kwargs, ends)
-        for end in ends:
-            end.implementation = 'subset'
-        subset = _run(trial, args, kwargs, ends)
-        if not _close(mask, subset):
+        plain = run(trial.eval(), args, kwargs)
+        mask = _run(trial, branches, 'mask', args, kwargs)
+        subset = _run(trial, branches, 'subset', args, kwargs)
+        if not close(mask, subset):
             return 'rows of the branch mix with other rows (subset and mask differ)'
-        if _close(mask[:1], plain[:1]):
+        if close(mask[:1], plain[:1]):
             return 'dropping rows changes nothing'
         trial.train()
         trial(*args, **kwargs)
@@ -50,30 +48,30 @@ def disagreement(
     return None
 
 
-def use_float64(module: nn.Module) -> nn.Module:
-    """Make ``module`` float64 throughout, in place, also where it makes float32 inputs itself.
-
-    (The position encodings of XCiT and EdgeNeXt in mmpretrain, for instance.)
-    """
-    module.double()
-    for part in module.modules():
-        if _own_dtype(part) and _cast_inputs not in part._forward_pre_hooks.values():
-            part.register_forward_pre_hook(_cast_inputs)
-    return module
-
-
-def _own_dtype(part: nn.Module) -> torch.dtype | None:
-    dtypes = [p.dtype for p in part._parameters.values() if p is not None and p.is_floating_point()]
-    return dtypes[0] if dtypes else None
+def structure_of(block: nn.Module) -> tuple:
+    """What two blocks share if one proof serves both."""
+    scalars = tuple(
+        (name, key, value)
+        for name, module in block.named_modules()
+        for key, value in sorted(vars(module).items())
+        if key != 'training' and isinstance(value, bool | int | str | tuple | None)
+    )
+    return tuple((name, type(module)) for name, module in block.named_modules()), scalars
 
 
-def _cast_inputs(part: nn.Module, args: tuple) -> tuple:
-    dtype = _own_dtype(part)
-    is_float = [isinstance(x, Tensor) and x.is_floating_point() for x in args]
-    return tuple(x.to(dtype) if yes else x for x, yes in zip(args, is_float))
+def _run(
+    trial: nn.Module, branches: tuple[Branch, ...], implementation: str, args: tuple, kwargs: dict
+) -> list[Tensor]:
+    """Outputs and gradients with stochastic branches, dropout and batch statistics off."""
+    detach_all(trial)
+    trial.eval()
+    for end in attach(trial, [(branch, _RATE) for branch in branches], implementation):
+        end.train()
+    return run(trial, args, kwargs)
 
 
-def _in_double(block: nn.Module) -> nn.Module:
+def in_double(block: nn.Module) -> nn.Module:
+    """A copy of ``block`` in float64, with random weights."""
     trial = use_float64(copy.deepcopy(block)).requires_grad_(True)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -87,37 +85,3 @@ def _as_double(x: Any) -> Any:
     if isinstance(x, Tensor) and x.is_floating_point():
         return x.double()
     return x
-
-
-def _run(trial: nn.Module, args: tuple, kwargs: dict, ends: set = frozenset()) -> list[Tensor]:
-    """Outputs, then gradients of inputs and parameters, with dropout and batch statistics off."""
-    trial.eval()
-    for end in ends:
-        end.training = True
-    leaves, spec = tree_flatten((args, kwargs))
-    leaves = [
-        x.clone().requires_grad_() if isinstance(x, Tensor) and x.is_floating_point() else x
-        for x in leaves
-    ]
-    args, kwargs = torch.utils._pytree.tree_unflatten(leaves, spec)
-    torch.manual_seed(1)  # the caller forks the generators
-    outputs = [x for x in tree_flatten(trial(*args, **kwargs))[0] if isinstance(x, Tensor)]
-    wanted = [x for x in leaves if isinstance(x, Tensor) and x.requires_grad]
-    wanted += list(trial.parameters())
-    total = sum((x * _weights_like(x)).sum() for x in outputs if x.requires_grad)
-    # some blocks cache tensors of the graph (the attention biases of LeViT)
-    grads = torch.autograd.grad(total, wanted, allow_unused=True, retain_graph=True)
-    return [*outputs, *(x for x in grads if x is not None)]
-
-
-def _weights_like(x: Tensor) -> Tensor:
-    generator = torch.Generator().manual_seed(2)
-    return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
-
-
-def _close(left: list[Tensor], right: list[Tensor]) -> bool:
-    return len(left) == len(right) and all(
-        a.shape == b.shape and bool((a - b).abs().max() <= 1e-9 * (1 + a.abs().max()))
-        for a, b in zip(left, right)
-        if a.numel()
-    )

@@ -1,5 +1,6 @@
 """Watch one forward pass: which modules are called, and what each DropPath's result is added to."""
 
+import inspect
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -30,10 +31,18 @@ class Call:
         self.kwargs: dict = kwargs
         self.children: list[Call] = []
         self._input = weakref.ref(args[0]) if args and isinstance(args[0], Tensor) else None
+        given = {**dict(zip(_parameters(module), args)), **kwargs}
+        self._given = {k: weakref.ref(x) for k, x in given.items() if isinstance(x, Tensor)}
 
     def is_fed_by(self, x: Tensor) -> bool:
         """Whether the first argument was this very tensor."""
         return self._input is not None and self._input() is x
+
+    def takes(self, tensors: list[Tensor]) -> list[tuple[str, int]]:
+        """Which arguments were one of these very ``tensors``, and their dimensions."""
+        ours = {id(x): x for x in tensors}
+        held = {name: given() for name, given in self._given.items()}
+        return [(name, x.ndim) for name, x in held.items() if x is not None and id(x) in ours]
 
     def ancestors(self) -> list['Call']:
         """The callers, nearest first, without the call itself."""
@@ -50,6 +59,13 @@ class Call:
     def close(self) -> None:
         """Let go of the arguments once the call is over."""
         self.args, self.kwargs = (), {}
+
+
+def _parameters(module: nn.Module) -> list[str]:
+    try:
+        return list(inspect.signature(module.forward).parameters)
+    except (TypeError, ValueError):
+        return []
 
 
 class EndCall:

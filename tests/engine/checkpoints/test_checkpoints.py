@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -157,3 +159,16 @@ def test_latest_checkpoint_survives_a_move_and_a_crash(tmp_path):
     for broken in ('', '/gone/epoch_12.pth'):
         pointer.write_text(broken)
         assert latest_checkpoint(str(tmp_path)) == newest
+
+
+def test_latest_checkpoint_survives_a_kill_before_its_name_is_noted(tmp_path):
+    pointer, before, behind = (
+        tmp_path / name for name in ('last_checkpoint', 'epoch_3.pth', 'epoch_4.pth')
+    )
+    pointer.write_text(str(before))
+    for age, path in ((30, before), (20, pointer), (10, behind)):
+        path.touch()
+        os.utime(path, (1e9 - age, 1e9 - age))
+    assert latest_checkpoint(str(tmp_path)) == str(behind)
+    os.utime(behind, (1e9 - 40, 1e9 - 40))  # of an older run, from whose past this one branched
+    assert latest_checkpoint(str(tmp_path)) == str(before)

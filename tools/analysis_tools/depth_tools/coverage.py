@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from cosub_mm.stochastic_depth.search.prove import use_float64
+from cosub_mm.stochastic_depth.step.compare import use_float64
 
 from .equality import TOLERANCE, compare_implementations
 from .timm_models import BATCH, Candidate

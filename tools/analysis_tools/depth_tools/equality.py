@@ -12,7 +12,7 @@ from cosub_mm.stochastic_depth import (
     apply_stochastic_depth,
     remove_stochastic_depth,
 )
-from cosub_mm.stochastic_depth.search.prove import use_float64
+from cosub_mm.stochastic_depth.step.compare import use_float64
 
 __all__ = ['TOLERANCE', 'Comparison', 'compare_implementations']
 

@@ -100,8 +100,9 @@ def put_drop_path(model: nn.Module, rate: float) -> None:
     ]
     remove_stochastic_depth(model)
     for parent, name, end in places:
-        if not end.original:
-            raise ValueError(f'{end.block}: no DropPath can stand behind {end.path!r}.')
+        if not end.place.original:
+            behind = f'{end.place.block}: no DropPath can stand behind {end.place.path!r}.'
+            raise ValueError(behind)
         setattr(parent, name, DropPath(end.drop_prob).train(model.training))
 
 

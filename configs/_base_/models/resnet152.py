@@ -1,0 +1,3 @@
+# ResNet-152 of Table 2.
+_base_ = ['./resnet50.py']
+model = dict(backbone=dict(depth=152), drop_path_rate=0.3)

@@ -1,3 +1,0 @@
-# ResNet-152 of Table 2.
-_base_ = ['./resnet50_cosub.py']
-model = dict(backbone=dict(depth=152), drop_path_rate=0.3)

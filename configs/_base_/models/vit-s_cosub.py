@@ -1,7 +1,0 @@
-# ViT-S/16 of DeiT III, trained by cosub at the drop rate of Table 1.
-_base_ = ['./vit_cosub.py']
-model = dict(
-    backbone=dict(arch='s'),
-    head=dict(in_channels=384),
-    drop_path_rate=0.05,
-)

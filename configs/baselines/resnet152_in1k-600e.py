@@ -1,0 +1,4 @@
+# Table 2, ResNet-152: ImageNet-1k at 224, supervised.
+# The paper cites Wightman et al. without naming a procedure (ours: A1, 600 epochs).
+_base_ = '../cosub/resnet152_in1k-600e.py'
+model = dict(type='SupervisedClassifier')

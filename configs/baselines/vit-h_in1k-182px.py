@@ -1,0 +1,3 @@
+# Table 8, ViT-H: 800 epochs on ImageNet-1k at 182, supervised (DeiT III).
+_base_ = '../cosub/vit-h_in1k-182px.py'
+model = dict(type='SupervisedClassifier')

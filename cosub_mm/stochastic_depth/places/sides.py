@@ -1,0 +1,36 @@
+"""What models give their blocks by sample beside the stream."""
+
+from dataclasses import replace
+from inspect import signature
+
+from torch import nn
+
+from .table import Branch, Side, class_name
+
+__all__ = ['SIDES', 'with_sides']
+
+SIDES: dict[str, tuple[Side, ...]] = {
+    'timm.models.naflexvit.NaFlexVit': (Side('attn', 'attn_mask', 4), Side('attn', 'rope', 4)),
+}
+"""What the blocks of a model are given by sample, by the model's dotted name.
+
+Blocks that other models call with nothing by sample do without the hooks that this takes.
+"""
+
+
+def with_sides(model: nn.Module, name: str, branches: tuple[Branch, ...]) -> tuple[Branch, ...]:
+    """``branches`` of the block ``name``, with the :data:`SIDES` that ``model`` gives it."""
+    path, given = '', [*SIDES.get(class_name(type(model)), ())]
+    for part in name.split('.')[:-1]:
+        path = f'{path}.{part}'.lstrip('.')
+        given += SIDES.get(class_name(type(model.get_submodule(path))), ())
+    sides = [side for side in given if name and _takes(model.get_submodule(name), side)]
+    if not sides:
+        return branches
+    first = replace(branches[0], sides=tuple(dict.fromkeys((*branches[0].sides, *sides))))
+    return (first, *branches[1:])
+
+
+def _takes(block: nn.Module, side: Side) -> bool:
+    module = dict(block.named_modules()).get(side.module)
+    return module is not None and side.argument in signature(module.forward).parameters

@@ -1,0 +1,42 @@
+"""What a model is searched on."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+__all__ = ['example_inputs']
+
+_ROWS = 3
+
+
+def example_inputs(model: nn.Module, example_input: Any) -> tuple:
+    """Arguments to call ``model`` with: those of the user, or an image as large as it expects."""
+    if _is_shape(example_input):
+        return (_noise(model, tuple(example_input)),)
+    if example_input is not None:
+        return example_input if isinstance(example_input, tuple) else (example_input,)
+    config = getattr(model, 'pretrained_cfg', None) or getattr(model, 'default_cfg', None) or {}
+    shape = tuple(config.get('input_size') or ())
+    size = getattr(model, 'img_size', None) or getattr(
+        getattr(model, 'patch_embed', None), 'img_size', None
+    )
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    if size is not None:
+        sides = (tuple(tree_leaves(size)) * 2)[:2]
+        shape = (shape[0] if shape else getattr(first, 'in_channels', 3), *sides)
+    shape = shape or (getattr(first, 'in_channels', 3), 224, 224)
+    return (_noise(model, (_ROWS, *shape)),)
+
+
+def _is_shape(example_input: Any) -> bool:
+    """Whether it is a tensor's shape, as a config can give it."""
+    numbers = isinstance(example_input, tuple | list) and len(example_input) > 0
+    return numbers and all(type(size) is int for size in example_input)
+
+
+def _noise(model: nn.Module, shape: tuple[int, ...]) -> Tensor:
+    parameter = next(model.parameters())
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    return x.to(device=parameter.device, dtype=parameter.dtype)

@@ -1,0 +1,251 @@
+"""The hooks that lead rows through a branch: its start, its last module, its block."""
+
+from threading import get_ident
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cosub_mm.stochastic_depth.rows.functional import draw_rows, kept_count, take_rows
+from cosub_mm.stochastic_depth.rows.rule import takes_subset
+
+from . import errors
+from .module import StochasticDepth
+from .plan import Plan
+
+__all__ = ['Finish', 'Hook', 'Leave', 'MethodStart', 'SharedStart', 'SideRows', 'Start', 'Watch']
+
+
+class Hook:
+    """One hook of a module, which can be switched on and off.
+
+    Args:
+        module: whose hook.
+        register: name of the method that registers it.
+        function: the hook; it must be picklable.
+        **flags: for that method.
+    """
+
+    __slots__ = ('flags', 'function', 'handle', 'module', 'register')
+
+    def __init__(self, module: nn.Module, register: str, function: Any, **flags: bool) -> None:
+        self.module, self.register, self.function, self.flags = module, register, function, flags
+        self.handle = None
+
+    def switch(self, on: bool) -> None:
+        """Be there, or not."""
+        if on and self.handle is None:
+            # Not prepended: dynamo finds hooks by their place in the dictionary underneath.
+            self.handle = getattr(self.module, self.register)(self.function, **self.flags)
+        elif not on and self.handle is not None:
+            self.handle.remove()
+            self.handle = None
+
+
+class Start:
+    """A branch starts here: forward pre-hook of its first module, which hands on the kept rows.
+
+    Args:
+        end: the end of the branch.
+        block: its block.
+        path: the first module, seen from the block.
+        module: that module, or None for a method.
+        save: what may save less than the kept rows, called with the stream, its kept rows and their
+            indices; None where nothing may.
+    """
+
+    __slots__ = ('block', 'end', 'module', 'name', 'parent', 'path', 'save')
+
+    def __init__(
+        self,
+        end: StochasticDepth,
+        block: nn.Module,
+        path: str,
+        module: nn.Module | None,
+        save: Any = None,
+    ) -> None:
+        self.end, self.block, self.path, self.module, self.save = end, block, path, module, save
+        parent, _, self.name = path.rpartition('.')
+        self.parent = block.get_submodule(parent)
+
+    def standing(self) -> Any:
+        """What stands at the path now."""
+        try:
+            return self.block.get_submodule(self.path)
+        except AttributeError:
+            return None
+
+    def __call__(self, module: nn.Module, args: tuple) -> tuple | None:
+        """Draw the rows, hand on the kept ones, and leave the plan for the end."""
+        end = self.end
+        rate = end.drop_prob
+        if not rate:
+            return None
+        x = args[0] if args else None
+        if not isinstance(x, Tensor):
+            raise errors.no_tensor(end.place, self.path, x)
+        step, device = end.step, x.device
+        if torch.compiler.is_compiling():
+            step.thread = None
+        else:
+            if self.parent._modules.get(self.name) is not self.module or module is not self.module:
+                self._check(module)
+            step.thread = get_ident()
+        rows = draw_rows(x.shape[0], rate, device, end.scale_by_keep)
+        end.count(rows, device)
+        computed = rows.index.shape[0]
+        # Without a row to spare, a gather would only put what comes from elsewhere out of order.
+        if computed == rows.batch or not takes_subset(
+            end.implementation, end.place.convolutional, device.type, computed, rows.batch
+        ):
+            step.plan = Plan(rows, False)
+            return None
+        taken = take_rows(x, rows)
+        saving = None if self.save is None else self.save(x, taken, rows.index)
+        step.plan = Plan(rows, True, saving)
+        if saving is not None:
+            saving.__enter__()
+        return (taken, *args[1:])
+
+    def _check(self, module: nn.Module) -> None:
+        if self.module is None:
+            return
+        if module is not self.module:
+            raise errors.data_parallel(self.end.place)
+        now = getattr(self.parent, self.name, None)
+        if now is not module:
+            if now is None or {*now.parameters()} - {*module.parameters()}:
+                raise errors.wrapped(self.end.place, self.path, now)
+            self._follow(now)  # what was put around it hands everything on: FSDP, a checkpoint
+
+    def _follow(self, wrapper: nn.Module) -> None:
+        for parent in wrapper.modules():
+            for name, child in parent.named_children():
+                if child is self.module:
+                    self.parent, self.name = parent, name
+
+
+class SharedStart(Start):
+    """A start whose end is also that of a branch that is masked.
+
+    A pass that is cut short, as those are that a checkpoint computes anew, leaves a plan. The end
+    must not take it for that of the masked branch, so that there is one only where rows are spared:
+    then the number of rows tells the two apart.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, module: nn.Module, args: tuple) -> tuple | None:
+        """Leave it to the end to draw where no row is spared."""
+        end = self.end
+        x = args[0] if args else None
+        if isinstance(x, Tensor) and end.drop_prob:
+            batch = x.shape[0]
+            computed = kept_count(batch, end.drop_prob)[0] + 1  # at most
+            if computed >= batch or not takes_subset(
+                end.implementation, end.place.convolutional, x.device.type, computed, batch
+            ):
+                end.step.plan = None
+                return None
+        return super().__call__(module, args)
+
+
+class MethodStart:
+    """A start that is a method of one module, which it shadows while it is on."""
+
+    __slots__ = ('name', 'owner', 'start')
+
+    def __init__(self, owner: nn.Module, name: str, start: Start) -> None:
+        self.owner, self.name, self.start = owner, name, start
+
+    def switch(self, on: bool) -> None:
+        """Shadow the method, or not."""
+        if on:
+            self.owner.__dict__[self.name] = self
+        else:
+            self.owner.__dict__.pop(self.name, None)
+
+    def __call__(self, *args, **kwargs) -> Any:
+        """Run the method on the kept rows."""
+        args = self.start(self.owner, args) or args
+        return getattr(type(self.owner), self.name)(self.owner, *args, **kwargs)
+
+
+class SideRows:
+    """Forward pre-hook of a module that is given more than the stream sample by sample.
+
+    Args:
+        end: the end of the branch that the module belongs to.
+        name: the argument.
+        position: where it stands if it is given by position.
+        ndim: its dimensions where it has one entry a sample.
+    """
+
+    __slots__ = ('end', 'name', 'ndim', 'position')
+
+    def __init__(self, end: StochasticDepth, name: str, position: int, ndim: int) -> None:
+        self.end, self.name, self.position, self.ndim = end, name, position, ndim
+
+    def __call__(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple | None:
+        """Hand on the kept rows of it, too."""
+        plan = self.end.step.plan
+        if plan is None or not plan.subset:
+            return None
+        given = self.name in kwargs
+        if not given and self.position >= len(args):
+            return None
+        x = kwargs[self.name] if given else args[self.position]
+        if not isinstance(x, Tensor) or x.ndim != self.ndim or x.shape[0] != plan.rows.batch:
+            return None
+        x = x.index_select(0, plan.rows.index)
+        if given:
+            return args, {**kwargs, self.name: x}
+        return (*args[: self.position], x, *args[self.position + 1 :]), kwargs
+
+
+class Watch:
+    """Forward hook of a block, also called when it fails: what was begun must have ended."""
+
+    __slots__ = ('ends',)
+
+    def __init__(self, ends: list[StochasticDepth]) -> None:
+        self.ends = ends
+
+    def __call__(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
+        """Forget what a failed pass has left; complain of what another has."""
+        if output is None:
+            errors.explain_failure(self.ends, module, args, kwargs)
+        for end in self.ends:
+            if end.step.plan is not None:
+                end.step.plan = None
+                if output is not None:
+                    raise errors.not_ended(end)
+
+
+class Finish:
+    """Forward hook of a branch's last module, where no module stands in DropPath's place."""
+
+    __slots__ = ('end',)
+
+    def __init__(self, end: StochasticDepth) -> None:
+        self.end = end
+
+    def __call__(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor:
+        """End the branch."""
+        return self.end(output)
+
+
+class Leave:
+    """Forward hook of a branch's first module, also called when it fails: its saving ends."""
+
+    __slots__ = ('end',)
+
+    def __init__(self, end: StochasticDepth) -> None:
+        self.end = end
+
+    def __call__(self, module: nn.Module, args: tuple, output: Any) -> None:
+        """Leave what the start has entered."""
+        plan = self.end.step.plan
+        if plan is not None and plan.saving is not None:
+            self.end.step.plan = plan._replace(saving=None)
+            plan.saving.__exit__(None, None, None)
