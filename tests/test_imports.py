@@ -14,8 +14,8 @@ FILES = {
     'datasets': 'checks demo folders label_checks loading_rates manifest reference_pipeline '
     'verification',
     'engine': 'cli config config_changes distributed errors interruption isolation launch '
-    'missed_validation option_merge outputs overrides resume_point run_length stages '
-    'tested_weights torchrun tta work_dir work_dir_lock',
+    'missed_validation one_voice option_merge outputs overrides rendezvous resume_point run_length '
+    'stages tested_weights torchrun tta work_dir work_dir_lock',
     'evaluation': 'complexity curves label_maps step_cost',
 }
 APPLICATION = [

@@ -25,17 +25,26 @@ if [ -z "${PYTHON:-}" ]; then
 fi
 
 NNODES=${NNODES:-1}
-if [ "$NNODES" = 1 ] && [ -z "${PORT:-}" ]; then
+PORT=${PORT:-${MASTER_PORT:-}}
+if [ "$NNODES" != 1 ] && [ -z "${NODE_RANK:-}" -o -z "${MASTER_ADDR:-}" ]; then
+    echo "error: NNODES=$NNODES needs NODE_RANK (0 on the first machine, 1 on the next) and" \
+        "MASTER_ADDR (the first machine) on each of them." >&2
+    exit 2
+fi
+if [ "$NNODES" = 1 ] && [ -z "$PORT" ]; then
     # Any free port, so that two jobs can share a machine.
     RENDEZVOUS=(--standalone)
 else
     RENDEZVOUS=(--node-rank="${NODE_RANK:-0}" --master-addr="${MASTER_ADDR:-127.0.0.1}"
-        --master-port="${PORT:-29500}")
+        --master-port="${PORT:-29500}" --rdzv-conf="timeout=${JOIN_TIMEOUT:-600}")
 fi
 
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 # One thread a process, as torchrun itself sets it, without its warning.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+# Without the C++ stack of every lost connection: the launcher says it in words, and lets the
+# processes print errors, but no warnings.
+[ -n "${COSUB_DEBUG:-}" ] || export TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-FATAL}
 # torchrun, ending with 75 where a signal has stopped a training that can be resumed.
 exec "$PYTHON" -m cosub_mm.engine.torchrun --nnodes="$NNODES" --nproc-per-node="$GPUS" \
     "${RENDEZVOUS[@]}" "$TOOLS/$SCRIPT" "${POSITIONAL[@]}" --launcher pytorch "$@"

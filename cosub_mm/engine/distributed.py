@@ -15,8 +15,11 @@ import sys
 import torch
 from torch import distributed as dist
 
+from .rendezvous import network_errors
+
 __all__ = [
     'LAUNCHERS',
+    'check_gpus',
     'close_process_group',
     'end_with_make',
     'end_with_parent',
@@ -56,8 +59,8 @@ def open_process_group(launcher: str) -> None:
         launcher: one of :data:`LAUNCHERS`.
 
     Raises:
-        ValueError: the launcher's environment is missing, or it started more processes on this
-            machine than there are GPUs.
+        ValueError: the launcher's environment is missing, it started more processes on this machine
+            than there are GPUs or than on another machine, or the processes do not meet.
     """
     if launcher == 'none':
         return
@@ -66,15 +69,52 @@ def open_process_group(launcher: str) -> None:
     _export_environment(launcher)
     if launcher == 'pytorch':
         end_with_parent()
-    if torch.cuda.is_available():
-        local_rank, gpus = int(os.environ['LOCAL_RANK']), torch.cuda.device_count()
-        if local_rank >= gpus:
-            raise ValueError(
-                f'{launcher} started process {local_rank + 1} on this machine, which has {gpus} '
-                f'GPU(s). Start at most {gpus} process(es) a machine.'
-            )
-    elif not dist.is_initialized():
-        dist.init_process_group('gloo')
+    _check_equal_machines()
+    check_gpus(int(os.environ.get('LOCAL_WORLD_SIZE', int(os.environ['LOCAL_RANK']) + 1)))
+    if not torch.cuda.is_available() and not dist.is_initialized():
+        with network_errors():
+            dist.init_process_group('gloo')
+
+
+def check_gpus(processes: int) -> None:
+    """Refuse more processes on this machine than GPUs; one without any trains on the CPU.
+
+    Raises:
+        ValueError: there are fewer, or none although ``CUDA_VISIBLE_DEVICES`` names some.
+    """
+    gpus, named = torch.cuda.device_count(), os.environ.get('CUDA_VISIBLE_DEVICES')
+    of = '' if named is None else f' that CUDA_VISIBLE_DEVICES={named} leaves'
+    if 0 < gpus < processes:
+        raise ValueError(
+            f'{processes} processes were asked for on this machine, which has {gpus} GPU(s){of}: '
+            f'start at most {gpus}.'
+        )
+    if gpus == 0 and named and named != '-1':
+        raise ValueError(
+            f'CUDA_VISIBLE_DEVICES={named} names GPUs, but torch finds none of them on this '
+            f'machine (nvidia-smi shows what there is). Unset it to train on the CPU.'
+        )
+
+
+def _check_equal_machines() -> None:
+    """Every machine has to run as many processes as the others.
+
+    Raises:
+        ValueError: saying how many this one runs, or what slurm gave.
+    """
+    names = ('WORLD_SIZE', 'LOCAL_WORLD_SIZE', 'GROUP_WORLD_SIZE')
+    world, local, machines = (int(os.environ.get(name, 0)) for name in names)
+    if local and machines and local * machines != world:
+        raise ValueError(
+            f'this machine runs {local} process(es), all {machines} machines together {world}: '
+            f'start as many on each, so that each takes its share of the batch.'
+        )
+    tasks = os.environ.get('SLURM_STEP_TASKS_PER_NODE', '')
+    if ',' in tasks:
+        raise ValueError(
+            f'slurm gave the machines unequal numbers of processes ({tasks}): ask for a multiple '
+            f'of GPUS_PER_NODE.'
+        )
 
 
 def end_with_parent() -> None:
@@ -106,7 +146,9 @@ def _export_environment(launcher: str) -> None:
         )
     for ours, theirs in names.items():
         os.environ[ours] = os.environ[theirs]
-    os.environ.setdefault('MASTER_PORT', '29500')
+    # Jobs that share a machine take ports of their own.
+    job = os.environ.get('SLURM_JOB_ID', '0')
+    os.environ.setdefault('MASTER_PORT', str(29500 + int(job) % 1000))
     if 'MASTER_ADDR' not in os.environ:
         one_host = os.environ['WORLD_SIZE'] == '1' or launcher != 'slurm'
         os.environ['MASTER_ADDR'] = '127.0.0.1' if one_host else _first_slurm_host()

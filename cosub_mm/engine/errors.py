@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .distributed import close_process_group, global_rank
+from .one_voice import may_speak
 
 __all__ = ['RESUME_EXIT_CODE', 'Interrupted', 'UserError', 'explain', 'run_tool', 'user_errors']
 
@@ -77,10 +78,10 @@ def _ours(error: BaseException) -> bool:
 def run_tool(main: Callable[[list[str] | None], object], argv: list[str] | None = None) -> int:
     """Run a command-line tool and return its exit code.
 
-    User errors are printed as ``error: ...`` (by the first process of several, if it has them too)
-    and give 2, an interruption gives 130, a training that a signal has stopped and that can be
-    resumed gives 75. Anything else is a fault of ours and keeps its traceback.
-    ``COSUB_DEBUG=1`` prints the traceback of user errors as well.
+    User errors are printed as ``error: ...`` and give 2, an interruption gives 130, a training that
+    a signal has stopped and that can be resumed gives 75. Anything else is a fault of ours and
+    keeps its traceback. Of several processes the first that fails says so, the others are silent.
+    ``COSUB_DEBUG=1`` prints the traceback of user errors as well, and those of all processes.
 
     Args:
         main: the tool, called with ``argv``.
@@ -88,8 +89,9 @@ def run_tool(main: Callable[[list[str] | None], object], argv: list[str] | None 
     """
     try:
         main(argv)
-    except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
+    except KeyboardInterrupt as error:
+        if may_speak(error):
+            print('interrupted', file=sys.stderr)
         return 130
     except Interrupted as stop:
         if global_rank() == 0:
@@ -97,9 +99,12 @@ def run_tool(main: Callable[[list[str] | None], object], argv: list[str] | None 
         close_process_group()
         return RESUME_EXIT_CODE
     except Exception as error:
+        debug = os.environ.get(DEBUG_VARIABLE)
+        if not debug and not may_speak(error):
+            return 2 if _ours(error) else 1
         if not _ours(error):
             raise
-        if os.environ.get(DEBUG_VARIABLE):
+        if debug:
             traceback.print_exc()
         rank = global_rank()
         print(f'error{f" (process {rank})" if rank else ""}: {explain(error)}', file=sys.stderr)

@@ -38,6 +38,7 @@ from .isolation import own_instances
 from .labels import compare_tested_classes, compare_trained_classes
 from .missed_validation import MissedValidationHook
 from .outputs import check_out, request_predictions, write_metrics
+from .rendezvous import network_errors
 from .resume_point import already_complete, find_resume_point
 from .run_length import check_evaluated_data, check_run_length, follow_run_length
 from .tested_weights import prepare_weights
@@ -237,7 +238,7 @@ def _check_data(cfg: Config) -> None:
 def _build(cfg: Config) -> Runner:
     """The Runner with its model; a config may name another ``runner_type``."""
     cfg.setdefault('runner_type', 'mmengine.CosubRunner')
-    with user_errors('building the model'):
+    with user_errors('building the model'), network_errors():
         return RUNNERS.build(cfg)
 
 
