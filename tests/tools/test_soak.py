@@ -52,7 +52,9 @@ class Soak:
         work_dir = self.folder / f'training_{number}'
         job = Job(self.training, work_dir, folder, place, bool(number), 0.0)
         job.samples += [Sample(t, place, 1, 'rank 0', 10**9, 20) for t in range(100, 130)]
-        return Start(job, number, first, 0.0, hit=hit, code=code, trained_from=99.0)
+        return Start(
+            job, number, first, 0.0, hit=hit, code=code, trained_from=99.0, trained_to=200.0
+        )
 
     def note(self, folder: Path, rank: int, entries: list[dict]) -> None:
         lines = [json.dumps(entry) + '\n' for entry in entries]
@@ -72,7 +74,7 @@ class Soak:
     def sample(self, start: int, **values: object) -> None:
         """Change what was measured at the end of the life of a process."""
         samples = self.starts[start].job.samples
-        samples[-3:] = [dataclasses.replace(sample, **values) for sample in samples[-3:]]
+        samples[-8:] = [dataclasses.replace(sample, **values) for sample in samples[-8:]]
 
     def broken(self) -> list[str]:
         promises = judge(self.starts, self.training, self.folder)

@@ -31,6 +31,7 @@ class Start:
         begins: iteration from which it should go on, from the newest whole checkpoint.
         hit: one of :data:`.job.HITS`, or '' for none.
         trained_from: time of the soak at which its first step was seen; None before.
+        trained_to: the same of its last step.
         gone_after: seconds from the hit until every process was gone.
         lived_on: processes that were not.
         whole: checkpoints found whole behind it.
@@ -45,6 +46,7 @@ class Start:
     began: float
     hit: str = ''
     trained_from: float | None = None
+    trained_to: float = 0.0
     seconds: float = 0.0
     code: int | None = None
     gone_after: float = 0.0
@@ -180,11 +182,12 @@ class Campaign:
         steps = self.random.randint(1, 2 * self.steps_between)
         if start.job.full_disk:
             steps = max(steps, start.job.full_disk[1] - start.begins + 4)
-        told = self.elapsed
+        told, last = self.elapsed, None
         for _ in start.job.watch(self.clock):
             place = start.job.last_iteration()
-            if place is not None and start.trained_from is None:
-                start.trained_from = self.elapsed
+            if place != last:
+                last, start.trained_to = place, self.elapsed
+                start.trained_from = start.trained_from or self.elapsed
             if self.elapsed - told > 10:
                 told = self.elapsed
                 self._tell(f'start {start.job.number}: {_place(place, self.training)}')

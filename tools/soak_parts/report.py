@@ -1,5 +1,6 @@
 """The table and the picture of a soak."""
 
+import dataclasses
 import json
 import os
 import platform
@@ -57,7 +58,9 @@ def write_report(
         )
         for start in starts
     ]
-    files[1].write_text(json.dumps(dict(promises=rows, starts=hits), indent=1))
+    samples = [dataclasses.astuple(sample) for start in starts for sample in start.job.samples]
+    content = dict(promises=rows, starts=hits, samples=samples)
+    files[1].write_text(json.dumps(content))
     write_picture(starts, files[2])
     return files
 

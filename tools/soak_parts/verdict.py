@@ -2,16 +2,18 @@
 
 from collections import defaultdict
 from pathlib import Path
+from statistics import median
 
 from . import equality, survival
 from .campaign import Start
+from .job import Sample
 from .promise import Promise
 from .training import Training
 
 __all__ = ['judge']
 
 # A process that trains for so long (in samples, about seconds) is looked at for leaks.
-LONG_LIFE = 12
+LONG_LIFE = 15
 MEMORY_GROWTH, DESCRIPTOR_GROWTH = 32 * 2**20, 4
 
 
@@ -43,26 +45,31 @@ def judge(starts: list[Start], training: Training, folder: Path) -> list[Promise
 
 
 def _flat(starts: list[Start], what: str, limit: float, unit: float, unit_name: str) -> Promise:
-    """The last third of each long life needs no more than the one before; the first warms up."""
+    """What a process has in the last third of its steps is what it had in the middle third.
+
+    The first third warms up. Medians, as the workers of a validation come and go.
+    """
     lives = defaultdict(list)
     for start in starts:
         for sample in start.job.samples:
-            trained = start.trained_from is not None and sample.time > start.trained_from
-            if trained and sample.role.startswith('rank'):
+            if sample.role.startswith('rank') and _in_steps(start, sample):
                 lives[start.job.number, sample.role].append(getattr(sample, what))
-    peaks = [max(values) for values in lives.values()]
     growths, faults = {}, []
     for key, values in lives.items():
         third = len(values) // 3
         if len(values) >= LONG_LIFE:
-            growths[key] = max(values[-third:]) - max(values[third:-third])
+            growths[key] = median(values[-third:]) - median(values[third:-third])
     for (number, role), growth in growths.items():
         if growth > limit:
             faults.append(f'start {number}, {role}: {growth / unit:.1f} {unit_name} more')
+    most = max((max(values) for values in lives.values()), default=0)
     measured = (
         f'at most {max(growths.values(), default=0) / unit:+.1f} {unit_name} in {len(growths)} '
-        f'processes that trained for {LONG_LIFE} s or more; the most one had is '
-        f'{max(peaks, default=0) / unit:.0f}'
+        f'processes that trained for {LONG_LIFE} s or more; the most one had is {most / unit:.0f}'
     )
     text = f'{what.capitalize()} of a process {"is" if what == "memory" else "are"} flat'
     return Promise(text, measured, (*faults,))
+
+
+def _in_steps(start: Start, sample: Sample) -> bool:
+    return start.trained_from is not None and (start.trained_from < sample.time <= start.trained_to)
