@@ -10,6 +10,7 @@ import torch
 from tools import soak
 from tools.soak_parts.campaign import Start
 from tools.soak_parts.job import Job, Process, Sample
+from tools.soak_parts.report import table
 from tools.soak_parts.training import Training, make_data
 from tools.soak_parts.verdict import judge
 
@@ -83,6 +84,14 @@ class Soak:
 
 def test_a_soak_that_went_well_breaks_no_promise(tmp_path):
     assert Soak(tmp_path).broken() == []
+
+
+def test_what_did_not_happen_is_not_called_kept(tmp_path):
+    done = Soak(tmp_path)
+    promises = judge(done.starts, done.training, done.folder)
+    lines = table(promises, 'soak', 60.0).splitlines()
+    not_tried = [line for line in lines if line.endswith('| not tried |')]
+    assert len(not_tried) == 3  # damaged checkpoints, full disks, no numbers
 
 
 BREAKS = {

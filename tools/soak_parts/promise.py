@@ -9,11 +9,15 @@ __all__ = ['Promise', 'name', 'tail']
 
 @dataclass(frozen=True)
 class Promise:
-    """What is promised, what was measured, and in ``faults`` where it was broken."""
+    """What is promised, what was measured, and in ``faults`` where it was broken.
+
+    ``tried`` is False where nothing happened that could have broken it.
+    """
 
     text: str
     measured: str
     faults: tuple[str, ...] = ()
+    tried: bool = True
 
     @property
     def kept(self) -> bool:

@@ -24,7 +24,8 @@ def table(promises: Sequence[Promise], command: str, seconds: float) -> str:
     """Markdown: a row a promise, and where it was broken below."""
     lines = ['| promise | measured | kept |', '|---|---|---|']
     for promise in promises:
-        lines.append(f'| {promise.text} | {promise.measured} | {"yes" if promise.kept else "NO"} |')
+        kept = 'NO' if not promise.kept else 'yes' if promise.tried else 'not tried'
+        lines.append(f'| {promise.text} | {promise.measured} | {kept} |')
     lines += ['']
     for promise in promises:
         for fault in promise.faults:

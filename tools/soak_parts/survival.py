@@ -84,7 +84,7 @@ def put_aside(starts: list[Start]) -> Promise:
     faults = [f'behind {name(s)} ({s.harm}): nothing was said' for s in harmed if not s.told]
     measured = f'{len(harmed)} checkpoints damaged behind a kill, put aside and the older one taken'
     text = 'A damaged newest checkpoint is noticed and kept, the one before is taken'
-    return Promise(text, measured, (*faults,))
+    return Promise(text, measured, (*faults,), tried=bool(harmed))
 
 
 def twice(starts: list[Start], training: Training) -> Promise:
@@ -119,7 +119,7 @@ def full_disk(starts: list[Start]) -> Promise:
             faults.append(f'{name(start)}: nothing was said of the full disk')
     measured = f'{met} saves met a full disk; the training went on and saved again'
     text = 'A save that fails is said, costs no older checkpoint and no step'
-    return Promise(text, measured, (*faults,))
+    return Promise(text, measured, (*faults,), tried=bool(met))
 
 
 def not_a_number(
@@ -139,7 +139,7 @@ def not_a_number(
             faults.append(f'{path}: {len(bad)} tensors are not finite, e.g. {bad[0]}')
     measured = f'{met} steps with pictures that are no numbers; {files} checkpoints are finite'
     text = 'A step that is not finite is skipped by all processes and never saved'
-    return Promise(text, measured if planned else f'{measured} (none was asked for)', (*faults,))
+    return Promise(text, measured, (*faults,), tried=bool(met))
 
 
 def pictures(starts: list[Start], rounds: list[int]) -> Promise:
