@@ -10,6 +10,7 @@ import os
 import re
 import stat
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     'name_problem',
     'path_below',
     'read_json',
+    'read_lines',
     'read_member',
     'read_text',
     'regular_names',
@@ -90,6 +92,31 @@ def read_text(path: str | Path, limit: int = MAX_LIST) -> str:
         UnsafeFileError: no regular file (a pipe, a device, a folder), larger than ``limit`` bytes,
             or not UTF-8.
     """
+    _check_readable(path, limit)
+    try:
+        return Path(path).read_text(encoding='utf-8')
+    except UnicodeDecodeError as error:
+        raise UnsafeFileError(f'{path} is not UTF-8 ({error.reason}).') from error
+
+
+def read_lines(path: str | Path, limit: int = MAX_LIST) -> Iterator[str]:
+    """Lines of a list that lies on this machine, one after the other, without their ends.
+
+    Only a line feed, or carriage return and line feed, ends a line.
+
+    Raises:
+        UnsafeFileError: as :func:`read_text`.
+    """
+    _check_readable(path, limit)
+    with open(path, encoding='utf-8', newline='\n') as file:
+        try:
+            for line in file:
+                yield line.removesuffix('\n').rstrip('\r')
+        except UnicodeDecodeError as error:
+            raise UnsafeFileError(f'{path} is not UTF-8 ({error.reason}).') from error
+
+
+def _check_readable(path: str | Path, limit: int) -> None:
     state = os.stat(path)
     if not stat.S_ISREG(state.st_mode):
         raise UnsafeFileError(f'{path} is no regular file, so it is not read.')
@@ -97,10 +124,6 @@ def read_text(path: str | Path, limit: int = MAX_LIST) -> str:
         raise UnsafeFileError(
             f'{path} has {state.st_size:,} bytes; a list of this kind has at most {limit:,}.'
         )
-    try:
-        return Path(path).read_text(encoding='utf-8')
-    except UnicodeDecodeError as error:
-        raise UnsafeFileError(f'{path} is not UTF-8 ({error.reason}).') from error
 
 
 def read_json(path: str | Path, limit: int = MAX_LIST) -> object:

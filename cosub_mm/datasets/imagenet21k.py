@@ -1,7 +1,10 @@
 """ImageNet-21k from class folders, tar shards or a list."""
 
 import os
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +13,10 @@ from mmengine.logging import MMLogger
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 
-from cosub_mm.safe_files import name_problem, path_below, read_text
+from cosub_mm.safe_files import name_problem, path_below, read_lines
 
 from .image_index import INDEX, RELEASES, ClassSource, Sample, find_classes, read_index, scan
+from .image_table import ImageTable, packed_path
 from .tar_backend import shard_path
 
 __all__ = ['CosubImageNet21k']
@@ -60,55 +64,60 @@ class CosubImageNet21k(BaseDataset):
         """Find all images."""
         if self._fully_initialized:
             return
-        classes, names = self._read_list() if self.ann_file else self._read_classes()
+        classes = self._read_list() if self.ann_file else self._read_classes()
         self._check_number(len(classes))
         self._metainfo['classes'] = tuple(classes)
-        # One block of bytes and one of places: a Python string an image would take gigabytes.
-        encoded = [name.encode() for name in names]
-        self._ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
-        self._names = np.frombuffer(b''.join(encoded), dtype=np.uint8)
         self._fully_initialized = True
 
     @force_full_init
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self._table)
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict:
         """Address, label and number of an image."""
-        idx = range(len(self._labels))[idx]
-        start = self._ends[idx - 1] if idx else 0
-        name = self._names[start : self._ends[idx]].tobytes().decode()
-        label = int(self._labels[idx])
-        if self._offsets is None:
-            path = os.path.join(self._folders[label] if self._folders else self.data_root, name)
+        idx = range(len(self._table))[idx]
+        label, place = self._label(idx), self._table.place(idx)
+        if place is None:
+            folder = self._folders[label] if self._folders else self.data_root
+            path = os.path.join(folder, self._table.name(idx))
         else:
-            path = shard_path(self._folders[label], self._offsets[idx], self._sizes[idx])
+            path = shard_path(self._folders[label], *place)
         return dict(img_path=path, gt_label=label, sample_idx=idx)
+
+    def _label(self, idx: int) -> int:
+        return self._table.label(idx) if self._labels is None else int(self._labels[idx])
 
     @force_full_init
     def get_cat_ids(self, idx: int) -> list[int]:
         """Label of an image, as class-balanced samplers ask for it."""
-        return [int(self._labels[idx])]
+        return [self._label(idx)]
 
-    def _read_classes(self) -> tuple[list[str], list[str]]:
+    def _read_classes(self) -> list[str]:
         sources = find_classes(self.data_root)
         index = sources[0].path.parent / INDEX
-        found = [self._images(source, index) for source in sources]
-        empty = [source.name for source, samples in zip(sources, found) if not samples]
+        path = packed_path(index, sources) if index.is_dir() else None
+        self._table = path and ImageTable.load(path, sources)
+        if self._table is None:
+            self._indexed = 0
+            found = (self._images(source, index) for source in sources)
+            self._table = ImageTable.of(found, sources[0].is_shard)
+            self._check_empty([source.name for source in sources])
+            if self._indexed == len(sources):
+                with suppress(OSError):  # a disk that is full or may only be read
+                    self._table = self._table.save(path)
+        self._labels = None
+        self._folders = [str(source.path) for source in sources]
+        return [source.name for source in sources]
+
+    def _check_empty(self, names: list[str]) -> None:
+        counts = np.diff(self._table.columns['class_ends'], prepend=0)
+        empty = [name for name, count in zip(names, counts) if not count]
         if empty:
             raise ValueError(
-                f"{len(empty)} of {len(sources)} classes in '{self.data_root}' have no image, "
+                f"{len(empty)} of {len(names)} classes in '{self.data_root}' have no image, "
                 f'e.g. {", ".join(empty[:5])}. Add images, or remove the classes.'
             )
-        self._folders = [str(source.path) for source in sources]
-        counts = [len(samples) for samples in found]
-        self._labels = np.repeat(np.arange(len(sources), dtype=np.int32), counts)
-        self._offsets = self._sizes = None
-        if sources[0].is_shard:
-            self._offsets = np.array([s.offset for images in found for s in images])
-            self._sizes = np.array([s.size for images in found for s in images])
-        return [source.name for source in sources], [s.name for images in found for s in images]
 
     def _images(self, source: ClassSource, index: Path) -> list[Sample]:
         prepared = read_index(source, index)
@@ -119,40 +128,51 @@ class CosubImageNet21k(BaseDataset):
                 f'through now and at each start. tools/dataset_converters/prepare_imagenet21k.py '
                 f'writes one.'
             )
+        self._indexed += prepared is not None
         return scan(source) if prepared is None else prepared
 
-    def _read_list(self) -> tuple[list[str], list[str]]:
+    def _read_list(self) -> list[str]:
         if not Path(self.ann_file).exists():
             raise FileNotFoundError(f"There is no list '{self.ann_file}'.")
-        lines = read_text(self.ann_file).split('\n')
-        lines = [line.rstrip('\r') for line in lines if line.strip()]
-        if not lines:
+        labels = array('i')
+        lines = (line for line in read_lines(self.ann_file) if line.strip())
+        first = next(lines, None)
+        if first is None:
             raise ValueError(f"The list '{self.ann_file}' is empty.")
-        self._folders, self._offsets = [], None
         # Either all lines have a label or the class folders give it.
-        if lines[0].rpartition(' ')[2].isdecimal():
-            pairs = [line.rpartition(' ')[::2] for line in lines]
-            wrong = next((i for i, (n, y) in enumerate(pairs) if not n or not y.isdecimal()), None)
-            labels = [] if wrong is not None else [int(label) for _, label in pairs]
-            names = [name for name, _ in pairs]
-            classes = [str(i) for i in range(max(labels, default=-1) + 1)]
-        else:
-            names = lines
-            wrong = next((i for i, line in enumerate(lines) if '/' not in line), None)
-            folders = [line.split('/')[0] for line in lines]
-            classes = sorted(set(folders))
-            place = {name: i for i, name in enumerate(classes)}
-            labels = [place[folder] for folder in folders]
-        if wrong is not None:
-            raise ValueError(
-                f'Line {wrong + 1} of {self.ann_file} is {lines[wrong]!r}; expected are '
-                f'CLASS/IMAGE or PATH LABEL, the same in all lines.'
-            )
-        for name in names:
+        labelled = first.rpartition(' ')[2].isdecimal()
+        found: dict[str, int] = {}
+        samples = self._listed(chain([first], lines), labels, None if labelled else found)
+        self._table = ImageTable.of([samples], in_shards=False)
+        self._folders = []
+        self._labels = np.frombuffer(labels, dtype=np.int32)
+        if labelled:
+            return [str(i) for i in range(int(self._labels.max()) + 1)]
+        classes = sorted(found)
+        place = {name: i for i, name in enumerate(classes)}
+        self._labels = np.array([place[name] for name in found], np.int32)[self._labels]
+        return classes
+
+    def _listed(
+        self, lines: Iterable[str], labels: array, classes: dict[str, int] | None
+    ) -> Iterator[Sample]:
+        """Images of a list; their labels go to ``labels``, new classes to ``classes``."""
+        for number, line in enumerate(lines, start=1):
+            if classes is None:
+                name, _, label = line.rpartition(' ')
+                right = bool(name) and label.isdecimal() and len(label) < 8
+            else:
+                name, (folder, slash, _) = line, line.partition('/')
+                right, label = bool(slash), classes.setdefault(folder, len(classes))
+            if not right:
+                raise ValueError(
+                    f'Line {number} of {self.ann_file} is {line!r}; expected are CLASS/IMAGE or '
+                    f'PATH LABEL, the same in all lines.'
+                )
             if name_problem(name):
                 path_below(self.data_root, name, self.ann_file)  # says which and why
-        self._labels = np.array(labels, dtype=np.int32)
-        return classes, names
+            labels.append(int(label))
+            yield Sample(name)
 
     def _check_number(self, found: int) -> None:
         if self.num_classes is not None and found != self.num_classes:

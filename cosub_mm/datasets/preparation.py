@@ -12,8 +12,9 @@ from PIL import Image
 from cosub_mm.safe_files import read_text
 
 from .image_index import INDEX, RELEASES, ClassSource, Sample, find_classes, read_index, scan_all
+from .image_table import ImageTable, packed_path
 
-__all__ = ['Prepared', 'prepare', 'prepare_class', 'report']
+__all__ = ['Prepared', 'pack', 'prepare', 'prepare_class', 'report']
 
 LEFT_OUT = 'left_out.tsv'
 
@@ -67,6 +68,16 @@ def prepare(root: Path, workers: int) -> Iterator[Prepared]:
             yield job.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def pack(root: Path) -> None:
+    """Write the table of all images of a prepared root, which a training maps in a second."""
+    sources = find_classes(root)
+    index = sources[0].path.parent / INDEX
+    path = packed_path(index, sources)
+    if not path.exists():
+        samples = (read_index(source, index) or [] for source in sources)
+        ImageTable.of(samples, sources[0].is_shard).save(path)
 
 
 def report(results: Sequence[Prepared]) -> str:

@@ -15,6 +15,7 @@ from mmengine.dist import get_rank
 from mmengine.runner import Runner
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Sampler
 
+from .indices import indices_of
 from .seeds import LOADING, seed_all
 
 __all__ = ['Batches', 'EndlessBatches']
@@ -135,7 +136,7 @@ class _Placed(Sampler):
 
     def __iter__(self) -> Iterator[int]:
         skipped, entropy = self.skipped, self.entropy
-        indices = islice(iter(self.sampler), skipped, None)
+        indices = indices_of(self.sampler, skipped)
         for place, index in enumerate(indices, start=skipped):
             yield _Index(index, (*entropy, place)) if entropy else index
 

@@ -1,7 +1,9 @@
 """ImageNet-21k from folders, shards and lists, its preparation, and what can be wrong with it."""
 
 import io
+import pickle
 import runpy
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -14,9 +16,11 @@ from torch.utils.data import DataLoader
 
 import cosub_mm  # noqa: F401
 from cosub_mm.datasets.checks import check_data
-from cosub_mm.datasets.image_index import INDEX, find_classes
+from cosub_mm.datasets.image_index import INDEX, Sample, find_classes
+from cosub_mm.datasets.image_table import ImageTable
 from cosub_mm.datasets.preparation import prepare_class
 from cosub_mm.datasets.verification import verify
+from cosub_mm.safe_files import UnsafeFileError
 
 ROOT = Path(__file__).parents[2]
 TOOL = runpy.run_path(str(ROOT / 'tools/dataset_converters/prepare_imagenet21k.py'))
@@ -146,6 +150,102 @@ def test_preparation_resumes(folders, capsys):
     assert len(_build(folders)) == 10
     TOOL['main']([str(folders), '--workers', '1'])
     assert '10 images in the index' in capsys.readouterr().out
+
+
+@pytest.fixture(params=['folders', 'shards'])
+def prepared(request):
+    root = request.getfixturevalue(request.param)
+    assert TOOL['main']([str(root), '--workers', '1']) == 0
+    return root
+
+
+def _never(*args):
+    raise AssertionError('the classes are read one by one')
+
+
+def test_the_packed_table_spares_reading_the_classes(prepared, monkeypatch):
+    monkeypatch.setattr('cosub_mm.datasets.imagenet21k.read_index', _never)
+    monkeypatch.setattr('cosub_mm.datasets.imagenet21k.scan', _never)
+    dataset = _build(prepared)
+    assert _content(dataset) == EXPECTED
+    assert _content(pickle.loads(pickle.dumps(dataset))) == EXPECTED
+
+
+def test_an_older_index_is_packed_at_the_first_start(prepared, monkeypatch):
+    (packed,) = prepared.rglob('packed_*')
+    shutil.rmtree(packed)
+    assert _content(_build(prepared)) == EXPECTED and packed.is_dir()
+    shutil.rmtree(packed)
+    monkeypatch.setattr(ImageTable, 'save', _no_room)
+    assert _content(_build(prepared)) == EXPECTED and not packed.exists()
+
+
+def _no_room(*args):
+    raise OSError('No space left on device')
+
+
+def test_a_table_of_an_older_state_is_not_used(folders):
+    TOOL['main']([str(folders), '--workers', '1'])
+    (before,) = folders.rglob('packed_*')
+    (folders / 'n02' / 'new.png').write_bytes(_png(5))
+    assert len(_build(folders)) == 10
+    TOOL['main']([str(folders), '--workers', '1'])
+    (after,) = folders.rglob('packed_*')
+    assert after != before and len(_build(folders)) == 10
+
+
+@pytest.mark.parametrize(
+    ('column', 'value', 'words'),
+    [
+        ('offsets', 10**6, 'behind the end of n10.tar'),
+        ('sizes', 10**5, 'behind the end of n10.tar'),
+        ('sizes', 2**40, 'no possible size'),
+        ('offsets', -1, 'no possible size'),
+        ('ends', 10**6, 'cut short'),
+        ('ends', 0, 'without a name'),
+        ('class_ends', 5, 'another number'),
+        ('names', ord('/'), None),
+    ],
+)
+def test_a_table_that_was_not_made_here(shards, column, value, words):
+    TOOL['main']([str(shards), '--workers', '1'])
+    (packed,) = shards.rglob('packed_*')
+    content = np.fromfile(packed / column, 'u1' if column == 'names' else '<i8')
+    content[-1] = value
+    content.tofile(packed / column)
+    if words is None:  # names lead nowhere in a shard
+        assert len(_build(shards)) == 9
+    else:
+        with pytest.raises(UnsafeFileError, match=words):
+            _build(shards)
+
+
+@pytest.mark.parametrize('name', ['../../a.png', '..', '/a.png', 'a\n.png'])
+def test_names_of_a_table_stay_in_their_folder(folders, name):
+    TOOL['main']([str(folders), '--workers', '1'])
+    (packed,) = folders.rglob('packed_*')
+    ImageTable.of([[Sample('a.png')], [Sample(name)], [Sample('b.png')]], False).save(
+        packed.with_name('packed_forged')
+    )
+    packed.with_name('packed_forged').rename(packed)
+    with pytest.raises(UnsafeFileError, match='leaves its folder'):
+        _build(folders)
+
+
+def test_a_copy_of_a_table_for_a_worker_is_small(tmp_path):
+    table = ImageTable.of([[Sample(f'{i}.png') for i in range(5000)]] * 2, False)
+    saved = table.save(tmp_path / 'packed_x')
+    copy = pickle.dumps(saved)
+    assert len(copy) < 1000 < len(pickle.dumps(table))
+    for one in (table, saved, pickle.loads(copy)):
+        assert [one.name(i) for i in (0, 1, 4999, 5000, 9999)] == [
+            '0.png',
+            '1.png',
+            '4999.png',
+            '0.png',
+            '4999.png',
+        ]
+        assert [one.label(i) for i in (0, 4999, 5000, 9999)] == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize('bytes_left', [700, 4096])

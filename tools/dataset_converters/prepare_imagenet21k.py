@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.progress import track
 
 from cosub_mm.datasets.image_index import find_classes
-from cosub_mm.datasets.preparation import prepare, report
+from cosub_mm.datasets.preparation import pack, prepare, report
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         total = len(find_classes(args.root))
         results = list(track(prepare(args.root, args.workers), 'Classes', total=total))
+        failed = any(result.error or not result.kept for result in results)
+        if not failed:
+            pack(args.root)
     except (OSError, ValueError) as error:
         print(f'Error: {error}', file=sys.stderr)
         return 1
@@ -36,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print('Interrupted. The same command goes on where this one stopped.', file=sys.stderr)
         return 130
     print(report(sorted(results)))
-    return int(any(result.error or not result.kept for result in results))
+    return int(failed)
 
 
 if __name__ == '__main__':

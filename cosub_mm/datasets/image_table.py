@@ -1,0 +1,184 @@
+"""Names and places of millions of images in a few arrays, mapped from disk where they lie there.
+
+A Python string an image would take gigabytes, and a copy in each worker as soon as its reference
+count is touched. Arrays that are mapped take no memory of their own: all processes of a machine
+share the pages that the system keeps of the file.
+"""
+
+import hashlib
+import mmap
+import os
+import shutil
+import tempfile
+from array import array
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from cosub_mm.safe_files import MAX_IMAGE, UnsafeFileError
+
+from .image_index import ClassSource, Sample
+
+__all__ = ['ImageTable', 'packed_path']
+
+_PACKED = 'packed_'
+# Little-endian on every machine. Ends are those of the names in their block of bytes.
+_DTYPES = {'class_ends': '<i8', 'ends': '<i8', 'names': 'u1', 'offsets': '<i8', 'sizes': '<i8'}
+
+
+class ImageTable:
+    """Images by their number: class, name and, in shards, the place.
+
+    Args:
+        columns: arrays by name, as in ``_DTYPES``; ``offsets`` and ``sizes`` for shards only.
+        folder: where they are mapped from; a copy in another process maps them, too.
+    """
+
+    def __init__(self, columns: dict[str, np.ndarray], folder: Path | None = None) -> None:
+        self.columns, self.folder = columns, folder
+
+    def __len__(self) -> int:
+        return len(self.columns['ends'])
+
+    def __getstate__(self) -> dict:
+        return dict(columns=None if self.folder else self.columns, folder=self.folder)
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        if self.folder:
+            self.columns = _map(self.folder)
+
+    def label(self, index: int) -> int:
+        """Number of the class."""
+        return int(np.searchsorted(self.columns['class_ends'], index, side='right'))
+
+    def name(self, index: int) -> str:
+        """Name in the class."""
+        ends = self.columns['ends']
+        start = ends[index - 1] if index else 0
+        return self.columns['names'][start : ends[index]].tobytes().decode()
+
+    def place(self, index: int) -> tuple[int, int] | None:
+        """Offset and size in the shard of the class; None for a file of its own."""
+        if 'offsets' not in self.columns:
+            return None
+        return int(self.columns['offsets'][index]), int(self.columns['sizes'][index])
+
+    @classmethod
+    def of(cls, classes: Iterable[Sequence[Sample]], in_shards: bool) -> 'ImageTable':
+        """From the images of each class; only one class at a time is held as objects."""
+        class_ends, ends, offsets, sizes = array('q'), array('q'), array('q'), array('q')
+        names = bytearray()
+        for samples in classes:
+            for name, offset, size in samples:
+                names += name.encode()
+                ends.append(len(names))
+                if in_shards:
+                    offsets.append(offset)
+                    sizes.append(size)
+            class_ends.append(len(ends))
+        columns = dict(class_ends=class_ends, ends=ends, names=names)
+        if in_shards:
+            columns.update(offsets=offsets, sizes=sizes)
+        return cls({key: np.frombuffer(c, _DTYPES[key]) for key, c in columns.items()})
+
+    def save(self, folder: Path) -> 'ImageTable':
+        """Write the table, whole or not at all, and return it as it is mapped from there.
+
+        Args:
+            folder: from :func:`packed_path`; tables of other states of the data beside it go.
+        """
+        part = Path(tempfile.mkdtemp(prefix=f'{folder.name}.part_', dir=folder.parent))
+        try:
+            for key, column in self.columns.items():
+                column.tofile(part / key)
+            part.chmod(0o755)
+            for old in folder.parent.glob(f'{_PACKED}*'):
+                if '.part_' not in old.name and old != folder:
+                    shutil.rmtree(old, ignore_errors=True)
+            with suppress(OSError):  # another process has written the same
+                os.rename(part, folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        return ImageTable(_map(folder), folder)
+
+    @classmethod
+    def load(cls, folder: Path, sources: Sequence[ClassSource]) -> 'ImageTable | None':
+        """The table of a folder; None if there is none.
+
+        Raises:
+            UnsafeFileError: it is not what :meth:`save` writes for these classes.
+        """
+        if not folder.is_dir():
+            return None
+        problem = _problem(folder, sources)
+        if problem:
+            raise UnsafeFileError(
+                f'{folder}: {problem}, so it was not made here. Delete {folder} and run '
+                f'tools/dataset_converters/prepare_imagenet21k.py.'
+            )
+        return cls(_map(folder), folder)
+
+
+def packed_path(index: Path, sources: Sequence[ClassSource]) -> Path:
+    """Where the table of these classes is; another path as soon as a shard or folder changes."""
+    lines = (f'{source.name}\t{source.stamp}\n' for source in sources)
+    digest = hashlib.sha256(''.join(lines).encode()).hexdigest()
+    return index / f'{_PACKED}{digest[:16]}'
+
+
+def _map(folder: Path) -> dict[str, np.ndarray]:
+    columns = {}
+    for key, dtype in _DTYPES.items():
+        path = folder / key
+        if path.exists():
+            with open(path, 'rb') as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            columns[key] = np.frombuffer(mapped, dtype)
+    return columns
+
+
+def _problem(folder: Path, sources: Sequence[ClassSource]) -> str:
+    """What is wrong with the files of a table, or an empty string.
+
+    They are read here, not mapped: what has been looked at need not stay in memory.
+    """
+
+    def read(key: str) -> np.ndarray:
+        path = folder / key
+        return np.fromfile(path, _DTYPES[key]) if path.is_file() else np.empty(0, _DTYPES[key])
+
+    class_ends, ends = read('class_ends'), read('ends')
+    if not len(ends) or len(class_ends) != len(sources) or class_ends[-1] != len(ends):
+        return 'another number of classes or images'
+    if class_ends[0] < 0 or np.any(np.diff(class_ends) < 0):
+        return 'classes out of order'
+    if ends[0] <= 0 or np.any(np.diff(ends) <= 0):
+        return 'an image without a name'
+    names = read('names')
+    if ends[-1] != len(names):
+        return 'names that are cut short'
+    if not sources[0].is_shard:
+        return _problem_of_names(names, ends)
+    offsets, sizes = read('offsets'), read('sizes')
+    if not len(offsets) == len(sizes) == len(ends):
+        return 'images without a place'
+    if offsets.min() < 0 or sizes.min() < 0 or sizes.max() > MAX_IMAGE:
+        return 'an image of no possible size'
+    offsets += sizes
+    starts = np.concatenate([[0], class_ends[:-1]])
+    for source, start, end in zip(sources, starts, class_ends):
+        if end > start and offsets[start:end].max() > source.path.stat().st_size:
+            return f'an image behind the end of {source.path.name}'
+    return ''
+
+
+def _problem_of_names(names: np.ndarray, ends: np.ndarray) -> str:
+    if np.any((names < 32) | (names == 127) | (names == ord('/'))):
+        return 'a name that leaves its folder, or with control characters'
+    short = np.flatnonzero(np.diff(ends, prepend=0) <= 2)
+    if any(names[ends[i] - 1] == ord('.') for i in short):
+        return 'a name that leaves its folder'
+    return ''
