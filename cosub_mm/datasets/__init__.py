@@ -5,6 +5,7 @@ from .guarded import GuardedImages
 from .imagenet21k import CosubImageNet21k
 from .imagenet_v2 import ImageNetValV2
 from .inaturalist import INaturalist2018, INaturalist2019
+from .shuffle_buffer import ShuffleBufferSampler
 from .transfer import (
     CheckedCIFAR10,
     CheckedCIFAR100,
@@ -24,6 +25,7 @@ __all__ = [
     'INaturalist2019',
     'ImageNetValV2',
     'LoadPicture',
+    'ShuffleBufferSampler',
     'SimpleRandomCrop',
     'ThreeAugment',
 ]

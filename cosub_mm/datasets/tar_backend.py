@@ -8,9 +8,7 @@ from threading import Lock
 
 from mmengine.fileio import BaseStorageBackend, register_backend
 
-from cosub_mm.safe_files import MAX_IMAGE
-
-__all__ = ['PREFIX', 'TarShardBackend', 'shard_path']
+__all__ = ['PREFIX', 'TarShardBackend', 'parse_address', 'shard_path']
 
 PREFIX = 'tarshard'
 OPEN_SHARDS = 64
@@ -22,6 +20,19 @@ _ADDRESS = re.compile(
 def shard_path(shard: str | Path, offset: int, size: int) -> str:
     """Address of ``size`` bytes that start at ``offset`` of a shard."""
     return f'{PREFIX}://{shard}?{offset}+{size}'
+
+
+def parse_address(address: str) -> tuple[str, int, int]:
+    """Shard, offset and size of an address of :func:`shard_path`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    shard, _, place = address.removeprefix(f'{PREFIX}://').rpartition('?')
+    offset, _, size = place.partition('+')
+    if not shard or not offset.isdecimal() or not size.isdecimal():
+        raise ValueError(f"'{address}' is not of the form {PREFIX}://SHARD?OFFSET+SIZE.")
+    return shard, int(offset), int(size)
 
 
 @register_backend('tarshard', prefixes=PREFIX)
@@ -43,7 +54,7 @@ class TarShardBackend(BaseStorageBackend):
             FileNotFoundError: the shard does not exist.
             ValueError: no address of a shard, or a shard that ends before the member does.
         """
-        shard, offset, size = self._parse(str(filepath))
+        shard, offset, size = parse_address(str(filepath))
         with self._lock:
             data = os.pread(self._open(shard), size, offset)
         if len(data) < size:
@@ -56,16 +67,6 @@ class TarShardBackend(BaseStorageBackend):
     def get_text(self, filepath: str, encoding: str = 'utf-8') -> str:
         """A member as text."""
         return self.get(filepath).decode(encoding)
-
-    @staticmethod
-    def _parse(address: str) -> tuple[str, int, int]:
-        found = _ADDRESS.fullmatch(address)
-        if not found or int(found['size']) > MAX_IMAGE:
-            raise ValueError(
-                f"'{address}' is not of the form {PREFIX}://SHARD?OFFSET+SIZE with at most "
-                f'{MAX_IMAGE:,} bytes.'
-            )
-        return found['shard'], int(found['offset']), int(found['size'])
 
     @classmethod
     def _open(cls, shard: str) -> int:

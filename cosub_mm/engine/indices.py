@@ -23,6 +23,9 @@ def indices_of(sampler: Sampler, skipped: int = 0) -> Iterator[int]:
         sampler: any; those of mmengine and mmpretrain by epochs are read in little memory.
         skipped: how many to leave out.
     """
+    if hasattr(sampler, 'iterate_from'):
+        yield from sampler.iterate_from(skipped)
+        return
     # By the very type: a subclass may do anything.
     kind = f'{type(sampler).__module__.partition(".")[0]}.{type(sampler).__name__}'
     if type(sampler) is DefaultSampler:
