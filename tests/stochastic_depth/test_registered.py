@@ -11,6 +11,7 @@ from cosub_mm.stochastic_depth import (
     Branch,
     UnknownBlockError,
     apply_stochastic_depth,
+    copy_batch_late,
     register_block,
 )
 from cosub_mm.stochastic_depth.places import table
@@ -228,3 +229,17 @@ def test_fx_is_told_so():
     net = nn.Sequential(vit().blocks[0])
     with pytest.raises(Exception, match=r'torch\.fx traces this model'):
         torch.fx.symbolic_trace(net)
+
+
+@pytest.mark.parametrize('block', [Block, Right])
+def test_the_trial_of_a_late_copy_proves_and_hides_nothing(block):
+    register_block(block, Branch('norm', 'drop_path'))
+    net = nn.Sequential(nn.Linear(6, 6), block(), block()).train()
+    apply_stochastic_depth(net, 0.5, implementation='subset')
+    x = torch.randn(4, 6)
+    with copy_batch_late(net, x, 2) as batch:
+        if block is Block:
+            with pytest.raises(UnknownBlockError, match=WRONG):
+                net(batch.inputs)
+        else:
+            assert batch.late and len(net(batch.inputs)) == 8
