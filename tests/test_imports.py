@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # The application lies in part between the files of the toolbox still.
 FILES = {
-    '': '__main__ commands registry',
+    '': '__main__ checks commands registry',
     'datasets': 'checks demo folders label_checks loading_rates manifest reference_pipeline '
     'verification',
     'engine': 'cli config config_changes distributed errors interruption isolation launch '

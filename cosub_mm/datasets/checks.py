@@ -13,6 +13,8 @@ from mmengine.registry import DATASETS, Registry
 from mmpretrain.datasets import CustomDataset
 from torch.utils.data import Dataset
 
+from cosub_mm.checks.walk import PARTS, datasets_of, with_wrappers
+
 from .decoding import IGNORE_EXIF
 from .folders import check_class_folders, check_segmentation_folders, unused_files
 from .guarded import POLICIES
@@ -20,13 +22,11 @@ from .label_checks import check_ignore_index, check_masks
 
 __all__ = [
     'check_data',
-    'datasets_of',
     'loading_steps',
     'num_classes_of',
     'set_bad_image_policy',
 ]
 
-PARTS = ('train', 'val', 'test')
 GUARD = 'mmpretrain.GuardedImages'
 
 
@@ -89,21 +89,6 @@ def check_data(cfg: Config) -> None:
                 classes_by_part[part] = (tuple(classes), _where(dataset, part))
     _compare_parts(classes_by_part)
     _compare_preprocessor(cfg, heads)
-
-
-def datasets_of(cfg: Config) -> Iterator[tuple[str, dict]]:
-    """Every data set that reads files, found through wrappers, with its part (train, val, test)."""
-    for part in PARTS:
-        loader = cfg.get(f'{part}_dataloader')
-        stack = [loader['dataset']] if loader and loader.get('dataset') else []
-        while stack:
-            dataset = stack.pop()
-            inner = dataset.get('datasets') or (
-                [dataset['dataset']] if 'dataset' in dataset else []
-            )
-            stack.extend(inner)
-            if not inner:
-                yield part, dataset
 
 
 def num_classes_of(cfg: Config) -> dict[str, int]:
@@ -251,10 +236,7 @@ def loading_steps(pipeline: object) -> Iterator[dict]:
 
 
 def _pipelines(dataset: dict) -> Iterator[object]:
-    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
-    yield dataset.get('pipeline')
-    for one in inner:
-        yield from _pipelines(one)
+    return (one.get('pipeline') for one in with_wrappers(dataset))
 
 
 def _where(dataset: dict, part: str) -> str:

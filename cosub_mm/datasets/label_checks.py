@@ -7,6 +7,8 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
+from cosub_mm.checks.walk import PARTS, datasets_of
+
 from .decoding import read_array
 from .masks import labels_in
 
@@ -24,16 +26,15 @@ def check_ignore_index(cfg: Config) -> None:
     Raises:
         ValueError: naming each place with its value.
     """
-    found = dict(_ignored(cfg))
-    if len(set(found.values())) > 1:
-        listed = ', '.join(f'{path}={value}' for path, value in found.items())
+    found = list(_ignored(cfg))
+    if len({value for _, value in found}) > 1:
+        listed = ', '.join(dict.fromkeys(f'{path}={value}' for path, value in found))
         raise ValueError(
             f'the label of pixels to ignore is not the same everywhere: {listed}. Set all of them '
             f'to the label that the masks use.'
         )
-    value = next(iter(found.values()), 255)
-    for part in ('train', 'val', 'test'):
-        dataset = _leaf((cfg.get(f'{part}_dataloader') or {}).get('dataset') or {})
+    value = found[0][1] if found else 255
+    for _, dataset in datasets_of(cfg):
         if value != 255 and dataset.get('reduce_zero_label'):
             raise ValueError(
                 f'reduce_zero_label turns 0 into 255, and ignore_index={value} everywhere else: '
@@ -102,10 +103,8 @@ def _name(names: tuple, label: int) -> str:
 
 def _ignored(cfg: Config) -> Iterator[tuple[str, int]]:
     model = cfg.get('model') or {}
-    for part in ('train', 'val', 'test'):
-        loader = cfg.get(f'{part}_dataloader')
-        if loader and loader.get('dataset'):
-            dataset = _leaf(loader['dataset'])
+    for part in PARTS:
+        for _, dataset in datasets_of(cfg, (part,)):
             yield f'{part}_dataloader.dataset.ignore_index', dataset.get('ignore_index', 255)
         evaluators = cfg.get(f'{part}_evaluator') or []
         for one in [evaluators] if isinstance(evaluators, dict) else evaluators:
@@ -119,13 +118,7 @@ def _ignored(cfg: Config) -> Iterator[tuple[str, int]]:
     if preprocessor:
         path = 'data_preprocessor.seg_pad_val'
         yield path, preprocessor.get('seg_pad_val', 255)
-    train = (cfg.get('train_dataloader') or {}).get('dataset')
-    for step in (_leaf(train).get('pipeline') or []) if train else []:
-        if str(step.get('type')).endswith('RandomCrop'):
-            yield 'RandomCrop.ignore_index', step.get('ignore_index', 255)
-
-
-def _leaf(dataset: dict) -> dict:
-    while dataset.get('dataset') or dataset.get('datasets'):
-        dataset = dataset.get('dataset') or dataset['datasets'][0]
-    return dataset
+    for _, dataset in datasets_of(cfg, ('train',)):
+        for step in dataset.get('pipeline') or []:
+            if str(step.get('type')).endswith('RandomCrop'):
+                yield 'RandomCrop.ignore_index', step.get('ignore_index', 255)

@@ -13,14 +13,14 @@ from mmengine.fileio import get
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
+from cosub_mm.checks.walk import datasets_of
+
 from .checks import loading_steps
 from .decoding import IGNORE_EXIF, decode, is_turned, read_array, stored_and_shown_size
 from .folders import unused_files
 from .masks import BadLabelError, check_mask, labels_in, size_problem
 
-__all__ = ['Verification', 'datasets_of', 'verify']
-
-SPLITS = ('train', 'val', 'test')
+__all__ = ['Verification', 'named_datasets', 'verify']
 
 
 @dataclass
@@ -46,20 +46,18 @@ class Verification:
         return '\n'.join([head, *lines])
 
 
-def datasets_of(cfg: Config) -> Iterator[tuple[str, dict]]:
+def named_datasets(cfg: Config) -> Iterator[tuple[str, dict]]:
     """Yield the name and the config of each data set of a config, wrappers opened, without doubles.
 
     Args:
         cfg: a config of training or testing.
     """
     found: dict[str, tuple[list[str], dict]] = {}
-    for split in SPLITS:
-        loader = cfg.get(f'{split}_dataloader')
-        for dataset in _unwrap(loader['dataset']) if loader else ():
-            key = repr({k: v for k, v in dataset.items() if k not in ('pipeline', 'test_mode')})
-            found.setdefault(key, ([], dataset))[0].append(split)
-    for splits, dataset in found.values():
-        yield f'{"/".join(dict.fromkeys(splits))}: {dataset["type"]}', dataset
+    for part, dataset in datasets_of(cfg):
+        key = repr({k: v for k, v in dataset.items() if k not in ('pipeline', 'test_mode')})
+        found.setdefault(key, ([], dataset))[0].append(part)
+    for parts, dataset in found.values():
+        yield f'{"/".join(dict.fromkeys(parts))}: {dataset["type"]}', dataset
 
 
 def verify(
@@ -147,16 +145,6 @@ def _note_pixels(pixels: Counter, dataset: BaseDataset, report: Verification) ->
                 f'reduce_zero_label is for masks whose 0 stands for no class',
             )
         )
-
-
-def _unwrap(dataset: dict) -> Iterator[dict]:
-    """Open RepeatDataset, ConcatDataset, ClassBalancedDataset and the like."""
-    inner = dataset.get('dataset', dataset.get('datasets'))
-    if inner is None:
-        yield dataset
-    else:
-        for item in inner if isinstance(inner, list | tuple) else [inner]:
-            yield from _unwrap(item)
 
 
 def _check_classes(dataset: BaseDataset, num_classes: int | None, report: Verification) -> None:

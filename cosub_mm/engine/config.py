@@ -1,19 +1,18 @@
 """Configs as the tools need them: checked overrides, and the defaults that depend on the task."""
 
-from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
+from cosub_mm.checks.walk import PARTS, datasets_of
 from cosub_mm.model_hub import index_root
 
 from .option_merge import merge_options
 
 __all__ = [
     'add_training_hooks',
-    'leaf_datasets',
     'load_config',
     'name_absent_classes',
     'set_data_root',
@@ -23,7 +22,6 @@ __all__ = [
 
 TASKS = {'mmpretrain': 'classification', 'mmseg': 'segmentation'}
 COLLATE = {'classification': 'default_collate', 'segmentation': 'pseudo_collate'}
-PARTS = ('train', 'val', 'test')
 
 
 def load_config(path: str, options: dict | None = None) -> Config:
@@ -72,18 +70,6 @@ def task_of(cfg: Config) -> str:
     return TASKS[scope]
 
 
-def leaf_datasets(cfg: Config, parts: tuple[str, ...] = PARTS) -> Iterator[ConfigDict]:
-    """Every data set that reads files, found through wrappers (``dataset=``, ``datasets=``)."""
-    stack = [cfg[f'{p}_dataloader']['dataset'] for p in parts if cfg.get(f'{p}_dataloader')]
-    while stack:
-        dataset = stack.pop()
-        inner = [dataset['dataset']] if dataset.get('dataset') else dataset.get('datasets')
-        if inner:
-            stack.extend(inner)
-        else:
-            yield dataset
-
-
 def set_data_root(cfg: Config, data_root: str) -> None:
     """Let every data set of the config read from ``data_root``.
 
@@ -92,7 +78,7 @@ def set_data_root(cfg: Config, data_root: str) -> None:
     """
     if '://' not in data_root and not Path(data_root).is_dir():
         raise FileNotFoundError(f"--data-root '{data_root}' is not a folder.")
-    for dataset in leaf_datasets(cfg):
+    for _, dataset in datasets_of(cfg):
         dataset['data_root'] = data_root
 
 

@@ -8,7 +8,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 __all__ = ['class_palette', 'draw_classification', 'draw_segmentation', 'overlay']
 
-IGNORED = 255
 _LINE = 16
 
 

@@ -10,7 +10,7 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from cosub_mm.datasets.verification import datasets_of, prepare, verify
+from cosub_mm.datasets.verification import named_datasets, prepare, verify
 
 ROOT = Path(__file__).parents[2]
 META = dict(classes=('wall', 'sky', 'tree'), palette=[[0, 0, 0], [9, 9, 9], [99, 99, 99]])
@@ -68,7 +68,7 @@ def classification(tmp_path):
 
 def check(cfg):
     classes = prepare(cfg)
-    return [verify(name, dataset, classes) for name, dataset in datasets_of(cfg)]
+    return [verify(name, dataset, classes) for name, dataset in named_datasets(cfg)]
 
 
 def test_sound_data_sets(segmentation, classification):

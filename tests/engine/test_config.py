@@ -2,11 +2,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from cosub_mm.checks.walk import datasets_of
 from cosub_mm.engine.amp import set_amp
 from cosub_mm.engine.batch_size import check_batch_size, lr_factor
 from cosub_mm.engine.config import (
     add_training_hooks,
-    leaf_datasets,
     set_data_root,
     set_dataloader_defaults,
 )
@@ -61,7 +61,7 @@ def test_data_root_reaches_wrapped_data_sets(tmp_path):
     wrapped = dict(type='Repeat', dataset=dict(type='Concat', datasets=inner))
     cfg = config(val_dataloader=dict(dataset=wrapped), test_dataloader=None)
     set_data_root(cfg, str(tmp_path))
-    assert [d.data_root for d in leaf_datasets(cfg)] == [str(tmp_path)] * 3
+    assert [d.data_root for _, d in datasets_of(cfg)] == [str(tmp_path)] * 3
     assert 'data_root' not in cfg.val_dataloader.dataset
 
 

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from cosub_mm.engine.config import leaf_datasets
+from cosub_mm.checks.walk import datasets_of
 from tools import test
 
 
@@ -94,7 +94,7 @@ def test_segmentation_tta_uses_six_scales_and_flips(trained_segmentor, segmentat
     assert 0 < json.loads(out.read_text())['mIoU'] <= 100
     config = Config.fromfile(max(tmp_path.glob('*/*.log')).parent / 'tiny_seg.py')
     assert config.model.type == 'mmseg.CosubSegTTAModel'
-    scales, flips, *_ = next(leaf_datasets(config, ('test',))).pipeline[-1].transforms
+    scales, flips, *_ = next(datasets_of(config, ('test',)))[1].pipeline[-1].transforms
     assert [step.scale for step in scales] == [(s, s) for s in (16, 24, 32, 40, 48, 56)]
     assert [step.prob for step in flips] == [0.0, 1.0]
 

@@ -10,7 +10,7 @@ from mmengine.utils import ProgressBar
 
 import cosub_mm  # noqa: F401  (registers)
 from cosub_mm.datasets.decoding import allow_pixels
-from cosub_mm.datasets.verification import datasets_of, prepare, verify
+from cosub_mm.datasets.verification import named_datasets, prepare, verify
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,7 +43,7 @@ def main() -> None:
     num_classes = prepare(cfg)
     allow_pixels(args.max_image_pixels)
     reports = []
-    for name, dataset in datasets_of(cfg):
+    for name, dataset in named_datasets(cfg):
         print(name)
         reports.append(verify(name, dataset, num_classes, args.workers, progress))
         print()
