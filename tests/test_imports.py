@@ -15,7 +15,7 @@ FILES = {
     'verification',
     'engine': 'cli config config_changes distributed errors interruption isolation launch '
     'missed_validation one_voice option_merge outputs overrides rendezvous resume_point run_length '
-    'stages tested_weights torchrun tta work_dir work_dir_lock',
+    'stages strategies tested_weights torchrun tta work_dir work_dir_lock',
     'evaluation': 'complexity curves label_maps step_cost',
 }
 APPLICATION = [

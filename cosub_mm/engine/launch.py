@@ -41,6 +41,7 @@ from .outputs import check_out, request_predictions, write_metrics
 from .rendezvous import network_errors
 from .resume_point import already_complete, find_resume_point
 from .run_length import check_evaluated_data, check_run_length, follow_run_length
+from .strategies import check_strategy
 from .tested_weights import prepare_weights
 from .tta import enable_tta
 from .work_dir import (
@@ -188,6 +189,7 @@ def _run_test(cfg: Config, args: Namespace) -> dict:
 
 def _common(cfg: Config, args: Namespace) -> None:
     """What training and testing change in a config, and the process group."""
+    check_strategy(cfg)
     cfg.launcher = args.launcher
     if args.data_root:
         set_data_root(cfg, args.data_root)
