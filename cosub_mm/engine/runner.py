@@ -21,6 +21,7 @@ from .batch_size import global_batch_size, lr_factor
 from .code_version import code_version
 from .console import quieten
 from .execution import checkpoint_activations, compile_backbone, compile_options
+from .finite import check_before_save
 from .gathered import GathersAgain, gathered_steps
 from .loops import CosubEpochTrainLoop
 from .resumed_settings import group_settings, take_settings
@@ -167,7 +168,11 @@ class CosubRunner(Runner):
 
         Arguments are mmengine's. A directory on a remote store is written as mmengine does it:
         such stores show an object only when it is complete.
+
+        Raises:
+            NonFiniteWeightsError: weights that are no numbers are not saved, in no process.
         """
+        check_before_save(self)
         kwargs['meta'] = dict(
             kwargs.get('meta') or {},
             world_size=get_world_size(),

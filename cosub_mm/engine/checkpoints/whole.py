@@ -5,6 +5,7 @@ from collections.abc import Collection
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
+from ..finite.weights import not_finite, some, weights_of
 from .acceptance import stop_unless
 from .choose import AVERAGED, find_weights
 from .files import CheckpointError, load_checkpoint, state_dict_of
@@ -36,7 +37,7 @@ def check_weights(
 
     Raises:
         CheckpointMissing: no such file.
-        CheckpointError: truncated, or a tensor is missing or of another shape.
+        CheckpointError: truncated, or a tensor is missing, of another shape or not finite.
         NotAccepted: tensors of the checkpoint have no place in the model.
     """
     model = model.module if is_model_wrapper(model) else model
@@ -58,7 +59,19 @@ def check_weights(
             f'{", ".join(surplus[:3])}{more}. Use the config it was trained with.'
         )
         stop_unless('partial-weights', accept, message)
+    _check_finite(path, model, state_dict)
     return match
+
+
+def _check_finite(path: str, model: nn.Module, state_dict: dict[str, Tensor]) -> None:
+    used = weights_of(model)
+    weights = {k: v for k, v in state_dict.items() if k.removeprefix('module.') in used}
+    bad = not_finite(weights)
+    if bad:
+        raise CheckpointError(
+            f"checkpoint '{path}' holds weights that are infinite or not a number: {some(bad)}. "
+            'Its training had diverged; take an earlier checkpoint.'
+        )
 
 
 def _may_be_left(name: str) -> bool:

@@ -70,9 +70,7 @@ class UndoableStep:
     def __init__(self, optimizer: Optimizer, bad: Tensor) -> None:
         self._bad = bad
         parts = [optimizer, *filter(None, [getattr(optimizer, 'optim', None)])]
-        self._groups = [
-            _Entries(group, bad.device) for part in parts for group in part.param_groups
-        ]
+        self._groups = [_Entries(group, None) for part in parts for group in part.param_groups]
         self._states = [(part.state, p) for part in parts for p in _trained(optimizer)]
         self._entries = [
             _Entries(state[p], bad.device) if p in state else None for state, p in self._states
@@ -103,7 +101,8 @@ class _Entries:
     Others change as well, between two steps (a schedule sets the learning rate): those stay.
     """
 
-    def __init__(self, values: dict, device: torch.device) -> None:
+    def __init__(self, values: dict, device: torch.device | None) -> None:
+        # Tensors on ``device`` are taken back there.
         self._values = values
         self._before = {k: v for k, v in values.items() if k != 'params'}
         tensors = {k: v for k, v in self._before.items() if torch.is_tensor(v)}
