@@ -76,6 +76,7 @@ def test_checkpoints_are_whole_or_absent(tmp_path, monkeypatch, fails):
     target = tmp_path / 'epoch_1.pth'
     target.write_bytes(b'old')
     runner = object.__new__(CosubRunner)
+    runner.model, runner.optim_wrapper, runner._hooks = nn.Linear(1, 1), None, []
     if fails:
         with pytest.raises(OSError, match='no space'):
             runner.save_checkpoint(str(tmp_path), 'epoch_1.pth')

@@ -49,7 +49,11 @@ def run(argv: list[str] | None) -> int:
     return 0 if finite else 1
 
 
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    found: list[int] = []
+    return run_tool(lambda line: found.append(run(line)), argv) or found[0]
+
+
 if __name__ == '__main__':
-    found = []
-    code = run_tool(lambda argv: found.append(run(argv)))
-    raise SystemExit(code or found[0])
+    raise SystemExit(main())
