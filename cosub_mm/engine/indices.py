@@ -13,7 +13,7 @@ from torch.utils.data import Sampler
 
 __all__ = ['indices_of']
 
-_CHUNK = 1 << 16
+CHUNK = 1 << 16
 
 
 def indices_of(sampler: Sampler, skipped: int = 0) -> Iterator[int]:
@@ -37,8 +37,8 @@ def indices_of(sampler: Sampler, skipped: int = 0) -> Iterator[int]:
         return
     size = len(sampler.dataset)
     order = _order(sampler, size)
-    for first in range(skipped, count, _CHUNK):
-        places = torch.arange(first, min(first + _CHUNK, count))
+    for first in range(skipped, count, CHUNK):
+        places = torch.arange(first, min(first + CHUNK, count))
         places = places * sampler.world_size + sampler.rank
         # What the samplers append to divide evenly are the first ones again.
         yield from order[places % (size * repeats) // repeats].tolist()

@@ -31,7 +31,7 @@ PIPELINE = [
 ]
 
 
-def _png(value):
+def png_of(value):
     buffer = io.BytesIO()
     Image.fromarray(np.full((5, 6, 3), value, np.uint8)).save(buffer, 'PNG')
     return buffer.getvalue()
@@ -41,7 +41,7 @@ def _images():
     """Class, name and content; the grey value tells which image it is."""
     for label, (name, count) in enumerate(CLASSES.items()):
         for i in range(count):
-            yield name, f'{name}_{i}.png', _png(40 * label + i)
+            yield name, f'{name}_{i}.png', png_of(40 * label + i)
 
 
 @pytest.fixture
@@ -121,12 +121,12 @@ def test_list_that_cannot_be_read(folders):
 def test_preparation_leaves_broken_images_out(layout, request, capsys):
     root = request.getfixturevalue(layout)
     if layout == 'folders':
-        (root / 'n02' / 'n02_0.png').write_bytes(_png(40)[:-30])
+        (root / 'n02' / 'n02_0.png').write_bytes(png_of(40)[:-30])
         (root / 'n10' / 'n10_1.png').write_text('<html>gone</html>')
     else:
         path = root / 'winter21_whole' / 'n10.tar'
         data = path.read_bytes()
-        start = data.index(_png(81)[:8], data.index(b'n10_1.png'))
+        start = data.index(png_of(81)[:8], data.index(b'n10_1.png'))
         path.write_bytes(data[:start] + b'<html>' + data[start + 6 :])
     assert TOOL['main']([str(root), '--workers', '2']) == 0
     printed = capsys.readouterr().out
@@ -146,7 +146,7 @@ def test_preparation_resumes(folders, capsys):
     assert '9 images in the index' in capsys.readouterr().out
     assert (index / 'n01.tsv').stat().st_mtime_ns == before
     # A class that has changed since is prepared anew.
-    (folders / 'n02' / 'new.png').write_bytes(_png(5))
+    (folders / 'n02' / 'new.png').write_bytes(png_of(5))
     assert len(_build(folders)) == 10
     TOOL['main']([str(folders), '--workers', '1'])
     assert '10 images in the index' in capsys.readouterr().out
@@ -187,7 +187,7 @@ def _no_room(*args):
 def test_a_table_of_an_older_state_is_not_used(folders):
     TOOL['main']([str(folders), '--workers', '1'])
     (before,) = folders.rglob('packed_*')
-    (folders / 'n02' / 'new.png').write_bytes(_png(5))
+    (folders / 'n02' / 'new.png').write_bytes(png_of(5))
     assert len(_build(folders)) == 10
     TOOL['main']([str(folders), '--workers', '1'])
     (after,) = folders.rglob('packed_*')

@@ -18,7 +18,7 @@ from cosub_mm.datasets.listing import check_files_present
 from cosub_mm.datasets.preparation import prepare_class
 from cosub_mm.safe_files import UnsafeFileError, read_member, read_text
 from tests.datasets import transfer_miniatures as miniatures
-from tests.datasets.test_imagenet21k import _png
+from tests.datasets.test_imagenet21k import png_of
 
 BAD_NAMES = {
     '/dev/zero': 'leaves its folder',
@@ -88,7 +88,7 @@ def class_folder(root: Path) -> Path:
     folder = root / 'n01'
     folder.mkdir()
     for name in (b'a.png', b'b.png', b'new\nline.png', b'\xff.png'):
-        (folder / os.fsdecode(name)).write_bytes(_png(5))
+        (folder / os.fsdecode(name)).write_bytes(png_of(5))
     os.mkfifo(folder / 'pipe.png')
     (folder / 'zero.png').symlink_to('/dev/zero')
     return root
@@ -98,8 +98,8 @@ def class_shard(root: Path) -> Path:
     with tarfile.open(root / 'n01.tar', 'w') as shard:
         for name in ('a.png', 'b.png', 'new\nline.png', '/abs.png', '../up.png'):
             info = tarfile.TarInfo(name)
-            info.size = len(_png(5))
-            shard.addfile(info, io.BytesIO(_png(5)))
+            info.size = len(png_of(5))
+            shard.addfile(info, io.BytesIO(png_of(5)))
         link = tarfile.TarInfo('link.png')
         link.type, link.linkname = tarfile.SYMTYPE, '/etc/passwd'
         shard.addfile(link)

@@ -23,7 +23,7 @@ CASES = [
 @pytest.mark.parametrize('world', [1, 2, 8])
 @pytest.mark.parametrize('size', [3, 64, 101])
 def test_indices_are_the_samplers(kind, settings, world, size, monkeypatch):
-    monkeypatch.setattr('cosub_mm.engine.indices._CHUNK', 7)
+    monkeypatch.setattr('cosub_mm.engine.indices.CHUNK', 7)
     module = __import__(kind.__module__, fromlist=['x'])
     for rank in {0, world - 1}:
         monkeypatch.setattr(module, 'get_dist_info', lambda rank=rank: (rank, world))
