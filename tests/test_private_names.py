@@ -15,6 +15,7 @@ OF_OTHERS = {
     '_forward_hooks_always_called',
     '_forward_pre_hooks',
     '_functorch',
+    '_hooks',
     '_instance_dict',
     '_metadata',
     '_pytree',
