@@ -4,7 +4,7 @@ import math
 
 from mmengine.config import Config
 
-__all__ = ['check_batch_size', 'global_batch_size', 'lr_factor']
+__all__ = ['check_batch_size', 'describe_batch', 'global_batch_size', 'lr_factor', 'share_batch']
 
 RULES = ('linear', 'sqrt')
 
@@ -19,6 +19,43 @@ def global_batch_size(cfg: Config, world_size: int) -> int:
     """
     accumulation = cfg.optim_wrapper.get('accumulative_counts', 1)
     return cfg.train_dataloader.batch_size * world_size * accumulation
+
+
+def describe_batch(cfg: Config, world_size: int) -> str:
+    """The global batch and how it comes about, in one line."""
+    loader, batch = cfg.train_dataloader, global_batch_size(cfg, world_size)
+    base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
+    recipe = f'; the recipe is for {base}' if base else ''
+    return (
+        f'global batch {batch} = {loader.batch_size} a process x {world_size} process(es) x '
+        f'{cfg.optim_wrapper.get("accumulative_counts", 1)} accumulated, '
+        f'{loader.get("num_workers", 0)} worker(s) a process{recipe}'
+    )
+
+
+def share_batch(batch: int, processes: int, largest: int) -> tuple[int, int]:
+    """Images a process and steps accumulated that make up a global batch, the fewest steps.
+
+    Args:
+        batch: global batch to keep.
+        processes: number of processes (GPUs).
+        largest: images that one process can take at once.
+
+    Raises:
+        ValueError: not divisible, naming the nearest batches that are; or not one image fits.
+    """
+    if largest < 1:
+        raise ValueError('not one image fits: checkpoint activations, or take more memory.')
+    share, rest = divmod(batch, processes)
+    if rest:
+        near = [n * processes for n in (share, share + 1) if n]
+        raise ValueError(
+            f'a global batch of {batch} does not divide among {processes} processes; the nearest '
+            f'that do are {" and ".join(map(str, near))} (with --auto-scale-lr), or take a number '
+            f'of processes that divides {batch}.'
+        )
+    steps = next(n for n in range(1, share + 1) if share % n == 0 and share // n <= largest)
+    return share // steps, steps
 
 
 def lr_factor(auto_scale_lr: dict, batch: int) -> float:

@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from cosub_mm.stochastic_depth import describe
 
 from .amp import set_amp
-from .batch_size import check_batch_size
+from .batch_size import check_batch_size, describe_batch
 from .checkpoints import (
     accepted,
     check_pretrained,
@@ -146,6 +146,7 @@ def _run_training(cfg: Config, args: Namespace) -> None:
         check_execution(cfg, runner.model)
     with user_errors('checking the batch size'):
         check_batch_size(runner.cfg, runner.world_size)
+    runner.logger.info(describe_batch(runner.cfg, runner.world_size))
     with user_errors('checking the weights to start from'):
         _check_start(cfg, runner, accepted(cfg, args))
         if args.overwrite:

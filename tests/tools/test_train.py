@@ -125,6 +125,7 @@ def test_auto_scale_lr_counts_accumulation(classification, tmp_path):
     log = log_of(tmp_path)
     assert 'lr: 4.0000e-02' in log
     assert 'this run has 12 (linear rule)' in log
+    assert 'global batch 12 = 6 a process x 1 process(es) x 2 accumulated' in log
 
 
 def test_fine_tuning_from_a_checkpoint_reports_what_matched(
