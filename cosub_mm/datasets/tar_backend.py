@@ -8,6 +8,8 @@ from threading import Lock
 
 from mmengine.fileio import BaseStorageBackend, register_backend
 
+from cosub_mm.safe_files import MAX_IMAGE
+
 __all__ = ['PREFIX', 'TarShardBackend', 'parse_address', 'shard_path']
 
 PREFIX = 'tarshard'
@@ -28,11 +30,13 @@ def parse_address(address: str) -> tuple[str, int, int]:
     Raises:
         ValueError: it is none.
     """
-    shard, _, place = address.removeprefix(f'{PREFIX}://').rpartition('?')
-    offset, _, size = place.partition('+')
-    if not shard or not offset.isdecimal() or not size.isdecimal():
-        raise ValueError(f"'{address}' is not of the form {PREFIX}://SHARD?OFFSET+SIZE.")
-    return shard, int(offset), int(size)
+    found = _ADDRESS.fullmatch(address)
+    if not found or int(found['size']) > MAX_IMAGE:
+        raise ValueError(
+            f"'{address}' is not of the form {PREFIX}://SHARD?OFFSET+SIZE with at most "
+            f'{MAX_IMAGE:,} bytes.'
+        )
+    return found['shard'], int(found['offset']), int(found['size'])
 
 
 @register_backend('tarshard', prefixes=PREFIX)
