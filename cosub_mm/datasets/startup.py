@@ -101,7 +101,7 @@ def first_step(command: list[str], work_dir: Path, timeout: float) -> Start:
                     raise UserError(
                         f'no first step after {seconds:.0f} s: {printed.read()[-2000:]}'
                     )
-                time.sleep(0.1)
+                time.sleep(0.5)  # looking at the memory of all processes takes time itself
             seconds = time.monotonic() - begin
             memory, spent = _use_of(process.pid)
             most = max(most, memory)
