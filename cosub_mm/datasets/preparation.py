@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from cosub_mm.engine.distributed import end_with_parent
 from cosub_mm.safe_files import read_text
 
 from .image_index import INDEX, RELEASES, ClassSource, Sample, find_classes, read_index, scan_all
@@ -62,7 +63,8 @@ def prepare(root: Path, workers: int) -> Iterator[Prepared]:
             todo.append(source)
         else:
             yield Prepared(source.name, len(samples), _read_left_out(index, source))
-    pool = ProcessPoolExecutor(workers)
+    # Workers wait on a queue whose ends they all hold: nobody tells them that the command is gone.
+    pool = ProcessPoolExecutor(workers, initializer=end_with_parent)
     try:
         for job in as_completed([pool.submit(prepare_class, s, index) for s in todo]):
             yield job.result()

@@ -9,6 +9,8 @@ from mmengine.config import Config
 from cosub_mm.checks.walk import PARTS, datasets_of
 from cosub_mm.model_hub import index_root
 
+from .worker_watch import WORKER_TIMEOUT
+
 from .option_merge import merge_options
 
 __all__ = [
@@ -83,7 +85,7 @@ def set_data_root(cfg: Config, data_root: str) -> None:
 
 
 def set_dataloader_defaults(cfg: Config) -> None:
-    """Collating by task, pinned memory with a GPU, no idle workers kept that do not exist."""
+    """Collating by task, pinned memory with a GPU, workers that are not waited for for ever."""
     for part in PARTS:
         loader = cfg.get(f'{part}_dataloader')
         if not loader:
@@ -93,6 +95,8 @@ def set_dataloader_defaults(cfg: Config) -> None:
         loader.setdefault('pin_memory', torch.cuda.is_available())
         if not loader.get('num_workers'):
             loader['persistent_workers'] = False
+        else:
+            loader.setdefault('timeout', WORKER_TIMEOUT)
     if cfg.get('train_dataloader'):
         cfg.train_dataloader.setdefault('worker_init_fn', dict(type='mmengine.seed_worker'))
 

@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 
 import torch
 from torch import distributed as dist
@@ -50,13 +51,15 @@ _STARTED_BY = {
 }
 
 
-def open_process_group(launcher: str) -> None:
+def open_process_group(launcher: str, timeout: float | None = None) -> None:
     """Export the launcher's environment and, without GPUs, open a gloo group.
 
     With GPUs the Runner opens the group itself (NCCL, or what ``env_cfg.dist_cfg`` names).
 
     Args:
         launcher: one of :data:`LAUNCHERS`.
+        timeout: seconds that a process of the gloo group waits for the others; None for torch's
+            own (1,800).
 
     Raises:
         ValueError: the launcher's environment is missing, it started more processes on this machine
@@ -73,7 +76,9 @@ def open_process_group(launcher: str) -> None:
     check_gpus(int(os.environ.get('LOCAL_WORLD_SIZE', int(os.environ['LOCAL_RANK']) + 1)))
     if not torch.cuda.is_available() and not dist.is_initialized():
         with network_errors():
-            dist.init_process_group('gloo')
+            dist.init_process_group(
+                'gloo', timeout=None if timeout is None else timedelta(seconds=timeout)
+            )
 
 
 def check_gpus(processes: int) -> None:

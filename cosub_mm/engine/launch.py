@@ -37,7 +37,7 @@ from .interruption import StopHook, StopSignals
 from .isolation import own_instances
 from .labels import compare_tested_classes, compare_trained_classes
 from .missed_validation import MissedValidationHook
-from .outputs import check_out, request_predictions, write_metrics
+from .outputs import check_out, check_writable, request_predictions, write_metrics
 from .rendezvous import network_errors
 from .resume_point import already_complete, find_resume_point
 from .run_length import check_evaluated_data, check_run_length, follow_run_length
@@ -112,6 +112,7 @@ def test(args: Namespace) -> dict:
         _only_test(cfg)
         if args.out:
             request_predictions(cfg, args.out)
+            check_writable(args.out)
         if args.show_dir:
             draw = dict(type='mmengine.DrawPredictionsHook', out_dir=args.show_dir)
             hooks = [*(cfg.get('custom_hooks') or []), dict(draw, interval=args.show_interval)]
@@ -196,7 +197,8 @@ def _common(cfg: Config, args: Namespace) -> None:
         set_data_root(cfg, args.data_root)
     set_dataloader_defaults(cfg)
     name_absent_classes(cfg)
-    open_process_group(args.launcher)
+    group = (cfg.get('env_cfg') or {}).get('dist_cfg') or {}
+    open_process_group(args.launcher, group.get('timeout'))
 
 
 def _training_options(cfg: Config, args: Namespace) -> None:

@@ -1,6 +1,7 @@
 """What a test writes: metrics, predictions, label maps."""
 
 import json
+import os
 from pathlib import Path
 
 from mmengine.config import Config
@@ -8,7 +9,7 @@ from mmengine.dist import is_main_process
 
 from .config import task_of
 
-__all__ = ['check_out', 'request_predictions', 'write_metrics']
+__all__ = ['check_out', 'check_writable', 'request_predictions', 'write_metrics']
 
 _CHOICES = {
     'classification': 'FILE.json for the metrics or FILE.pkl for the predictions',
@@ -30,6 +31,24 @@ def check_out(cfg: Config, out: str) -> str:
     if task == 'segmentation' and not suffix:
         return 'label maps'
     raise ValueError(f"--out '{out}': for {task} give {_CHOICES[task]}.")
+
+
+def check_writable(out: str) -> None:
+    """Find out before the work whether its result can be written.
+
+    Raises:
+        ValueError: ``out`` is a folder where a file is asked for or the other way round, or lies
+            where this user may not write.
+    """
+    path = Path(out).absolute()
+    if path.exists() and path.is_dir() == bool(path.suffix):
+        kinds = ('a file', 'a folder') if path.suffix else ('a folder', 'a file')
+        raise ValueError(f"--out '{out}' names {kinds[0]}, but is {kinds[1]}.")
+    place = next(p for p in (path, *path.parents) if p.exists())
+    if place != path and not place.is_dir():
+        raise ValueError(f"--out '{out}': '{place}' is a file, not a folder.")
+    if not os.access(place, os.W_OK):
+        raise ValueError(f"--out '{out}' cannot be written: no permission to write to '{place}'.")
 
 
 def request_predictions(cfg: Config, out: str) -> None:

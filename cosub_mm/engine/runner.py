@@ -26,6 +26,7 @@ from .gathered import GathersAgain, gathered_steps
 from .loops import CosubEpochTrainLoop
 from .resumed_settings import group_settings, take_settings
 from .worker_signals import shield_workers
+from .worker_watch import naming_files, note_samples
 
 __all__ = ['CosubRunner']
 
@@ -62,7 +63,8 @@ class CosubRunner(Runner):
         stock = mmengine_runner.turn_on_activation_checkpointing
         mmengine_runner.turn_on_activation_checkpointing = checkpoint_activations
         try:
-            return super().train()
+            with naming_files(self._loaders):
+                return super().train()
         finally:
             mmengine_runner.turn_on_activation_checkpointing = stock
 
@@ -92,7 +94,18 @@ class CosubRunner(Runner):
         """Build a data loader whose workers outlive a signal to stop."""
         if isinstance(dataloader, DataLoader):
             return dataloader
-        return shield_workers(Runner.build_dataloader(dataloader, seed, diff_rank_seed))
+        return note_samples(
+            shield_workers(Runner.build_dataloader(dataloader, seed, diff_rank_seed))
+        )
+
+    def test(self) -> dict:
+        """Test, with errors that name the file on which a worker hung or died."""
+        with naming_files(self._loaders):
+            return super().test()
+
+    def _loaders(self) -> list[DataLoader]:
+        loops = (self._train_loop, self._val_loop, self._test_loop)
+        return [loop.dataloader for loop in loops if isinstance(loop, BaseLoop)]
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the loop; ours in place of mmengine's, which go on exactly where a run stopped."""
