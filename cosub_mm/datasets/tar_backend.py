@@ -7,13 +7,14 @@ from pathlib import Path
 from threading import Lock
 
 from mmengine.fileio import BaseStorageBackend, register_backend
+from torch.utils.data import get_worker_info
 
 from cosub_mm.safe_files import MAX_IMAGE
 
 __all__ = ['PREFIX', 'TarShardBackend', 'parse_address', 'shard_path']
 
 PREFIX = 'tarshard'
-OPEN_SHARDS = 64
+OPEN_SHARDS = 256  # of all processes of a machine together
 _ADDRESS = re.compile(
     rf'(?s:(?:{PREFIX}://)?(?P<shard>.+)\?(?P<offset>[0-9]{{1,18}})\+(?P<size>[0-9]{{1,18}}))'
 )
@@ -80,8 +81,15 @@ class TarShardBackend(BaseStorageBackend):
             return cls._files[key]
         descriptor = os.open(shard, os.O_RDONLY)
         cls._files[key] = descriptor
-        while len(cls._files) > OPEN_SHARDS:
+        while len(cls._files) > _share():
             (owner, _), old = cls._files.popitem(last=False)
             if owner == os.getpid():
                 os.close(old)
         return descriptor
+
+
+def _share() -> int:
+    """How many shards this process may keep open, of those that it and its like may together."""
+    worker = get_worker_info()
+    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    return max(1, OPEN_SHARDS // (processes * (worker.num_workers if worker else 1)))

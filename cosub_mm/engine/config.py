@@ -9,9 +9,8 @@ from mmengine.config import Config
 from cosub_mm.checks.walk import PARTS, datasets_of
 from cosub_mm.model_hub import index_root
 
-from .worker_watch import WORKER_TIMEOUT
-
 from .option_merge import merge_options
+from .worker_watch import WORKER_TIMEOUT
 
 __all__ = [
     'add_training_hooks',

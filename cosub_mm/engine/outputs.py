@@ -1,8 +1,8 @@
 """What a test writes: metrics, predictions, label maps."""
 
 import json
-import os
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
@@ -47,8 +47,11 @@ def check_writable(out: str) -> None:
     place = next(p for p in (path, *path.parents) if p.exists())
     if place != path and not place.is_dir():
         raise ValueError(f"--out '{out}': '{place}' is a file, not a folder.")
-    if not os.access(place, os.W_OK):
-        raise ValueError(f"--out '{out}' cannot be written: no permission to write to '{place}'.")
+    try:
+        with open(place, 'ab') if place.is_file() else TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise ValueError(f"--out '{out}' cannot be written: {place}: {error.strerror}.") from error
 
 
 def request_predictions(cfg: Config, out: str) -> None:

@@ -92,7 +92,7 @@ def _sentence(text: str, files: list[str]) -> str:
     if re.search(_FULL, text):
         usage = _usage()
         return (
-            f'Shared memory, through which workers hand over batches, is full{usage}: {reason}.{on} '
+            f'Shared memory, by which workers hand over batches, is full{usage}: {reason}.{on} '
             f'Give more of it (docker run --shm-size=16g or --ipc=host), or take a smaller batch, '
             f'fewer workers or a smaller prefetch_factor.'
         )

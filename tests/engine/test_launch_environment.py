@@ -3,6 +3,7 @@
 import os
 
 import pytest
+import torch
 from torch import distributed as dist
 
 from cosub_mm.engine.distributed import open_process_group
@@ -51,3 +52,14 @@ def test_mpi_and_what_the_user_set(environment):
     assert exported() == dict(
         RANK='5', WORLD_SIZE='8', LOCAL_RANK='1', MASTER_ADDR='head', MASTER_PORT='1234'
     )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='the Runner opens the group then')
+def test_the_time_out_of_the_config_holds_for_gloo(environment):
+    asked = {}
+    environment.setattr(dist, 'is_initialized', lambda: False)
+    environment.setattr(dist, 'init_process_group', lambda *a, **kw: asked.update(kw))
+    for name, value in dict(RANK='0', SIZE='1', LOCAL_RANK='0').items():
+        environment.setenv(f'OMPI_COMM_WORLD_{name}', value)
+    open_process_group('mpi', 5)
+    assert asked['timeout'].total_seconds() == 5

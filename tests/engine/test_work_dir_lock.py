@@ -125,7 +125,7 @@ def test_slurm_has_ended_the_job_that_it_starts_again(tmp_path, monkeypatch, res
 
 
 def test_a_process_ends_with_its_launcher(tmp_path, monkeypatch):
-    monkeypatch.setattr(distributed.dist, 'init_process_group', lambda *args: None)
+    monkeypatch.setattr(distributed.dist, 'init_process_group', lambda *args, **kwargs: None)
     monkeypatch.setattr(distributed.torch.cuda, 'is_available', lambda: False)
     for name, value in dict(RANK=0, WORLD_SIZE=2, LOCAL_RANK=0).items():
         monkeypatch.setenv(name, str(value))
