@@ -33,7 +33,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--step-seconds', type=float, default=0.05, help='no step is shorter; default: .05'
     )
-    parser.add_argument('--nan', action='store_true', help='pictures that are not a number, too')
+    parser.add_argument(
+        '--nan',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='pictures that are not a number, in a few steps',
+    )
     return parser.parse_args(argv)
 
 
