@@ -174,15 +174,19 @@ def _three_augment(step: dict, kit: ModuleType) -> list[Callable]:
     return [kit.RandomChoice(one_of), kit.ColorJitter(strength, strength, strength)]
 
 
+def _rand_augment(step: dict, kit: ModuleType) -> list[Callable]:
+    # v2 turns and shears tensors bilinearly at best.
+    mode = tv.InterpolationMode.BILINEAR if kit is v2 else _BICUBIC
+    return [kit.RandAugment(step['num_policies'], step['magnitude_level'], interpolation=mode)]
+
+
 _CROPS = ('RandomResizedCrop', 'SimpleRandomCrop')
 _COUNTERPARTS: dict[str, Callable[[dict, ModuleType], list[Callable]]] = {
     'RandomResizedCrop': lambda s, t: [t.RandomResizedCrop(s['scale'], interpolation=_BICUBIC)],
     'SimpleRandomCrop': _simple_random_crop,
     'RandomFlip': lambda s, t: [t.RandomHorizontalFlip(s['prob'])],
     'ThreeAugment': _three_augment,
-    'RandAugment': lambda s, t: [
-        t.RandAugment(s['num_policies'], s['magnitude_level'], interpolation=_BICUBIC)
-    ],
+    'RandAugment': _rand_augment,
     'ResizeEdge': lambda s, t: [t.Resize(s['scale'], interpolation=_BICUBIC)],
     'CenterCrop': lambda s, t: [t.CenterCrop(s['crop_size'])],
 }

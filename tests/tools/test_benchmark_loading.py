@@ -14,7 +14,7 @@ from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
 from cosub_mm.datasets.loading_rates import Way, measure_core, measure_workers
-from cosub_mm.datasets.reference_pipeline import timm_steps, torchvision_pipeline
+from cosub_mm.datasets.reference_pipeline import timm_steps, torchvision_pipeline, torchvision_steps
 from cosub_mm.engine.errors import run_tool
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +43,12 @@ def test_each_recipe_has_a_torchvision_counterpart(config, photos):
     tensor = torchvision_pipeline(cfg.train_dataloader.dataset.pipeline)(image)
     crop = cfg.train_dataloader.dataset.pipeline[1]
     assert tensor.shape == (3, *[crop.get('scale', crop.get('size'))] * 2)
+    on_tensors = torchvision_steps(cfg.train_dataloader.dataset.pipeline, tensors=True)
+    for _ in range(8):  # the operations are drawn
+        value = str(photos / 'n0' / '0.jpg')
+        for _, step in on_tensors:
+            value = step(value)
+        assert value.shape == tensor.shape and value.dtype == tensor.dtype
     test = torchvision_pipeline(cfg.get('test_pipeline', []))(image)
     assert test.shape[0] == 3
 
