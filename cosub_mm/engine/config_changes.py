@@ -39,6 +39,7 @@ HARMLESS = {
     'lazy_init',
     'multiprocessing_context',
     'num_workers',
+    'timeout',
     'persistent_workers',
     'pin_memory',
     'policy',

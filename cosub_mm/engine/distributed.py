@@ -75,10 +75,9 @@ def open_process_group(launcher: str, timeout: float | None = None) -> None:
     _check_equal_machines()
     check_gpus(int(os.environ.get('LOCAL_WORLD_SIZE', int(os.environ['LOCAL_RANK']) + 1)))
     if not torch.cuda.is_available() and not dist.is_initialized():
+        options = {} if timeout is None else dict(timeout=timedelta(seconds=timeout))
         with network_errors():
-            dist.init_process_group(
-                'gloo', timeout=None if timeout is None else timedelta(seconds=timeout)
-            )
+            dist.init_process_group('gloo', **options)
 
 
 def check_gpus(processes: int) -> None:
