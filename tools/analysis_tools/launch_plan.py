@@ -1,0 +1,59 @@
+"""Print how to start a recipe on N GPUs with its global batch: batch, accumulation, workers."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import cosub_mm  # noqa: F401  (registers)
+from cosub_mm.engine.batch_size import describe_batch, share_batch
+from cosub_mm.engine.config import load_config
+from cosub_mm.engine.errors import run_tool, user_errors
+from cosub_mm.evaluation.training_memory import estimate_memory
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--gpus', type=int, required=True, metavar='N', help='GPUs in all')
+    parser.add_argument('--memory', type=float, default=80, help='of a GPU in GB (default: 80)')
+    parser.add_argument('--largest', type=int, help='images a GPU takes; instead of an estimate')
+    parser.add_argument('--amp', action='store_true', help='estimate for bf16 mixed precision')
+    parser.add_argument('--cpus', type=int, help='cores for each GPU (default: this machine, 8)')
+    return parser.parse_args(argv)
+
+
+def plan(args: argparse.Namespace) -> None:
+    """Print the estimate, the batch and the command."""
+    with user_errors('planning'):
+        cfg = load_config(args.config)
+        base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
+        if args.gpus < 1 or not base:
+            raise ValueError('--gpus must be 1 or more, and the config must name its global batch.')
+        largest = args.largest
+        if largest is None:
+            memory = estimate_memory(cfg, args.amp)
+            largest = memory.largest_batch(args.memory * 1e9)
+            print(
+                f'memory of a GPU (estimated on the CPU): {memory.fixed / 1e9:.2f} GB for weights, '
+                f'gradients, optimizer and average, {memory.per_image / 1e9:.3f} GB an image; '
+                f'{largest} image(s) fit in {args.memory:g} GB with a fifth left over'
+            )
+        batch, steps = share_batch(base, args.gpus, largest)
+    options = {'train_dataloader.batch_size': batch, 'optim_wrapper.accumulative_counts': steps}
+    options['train_dataloader.num_workers'] = args.cpus or max(1, (os.cpu_count() or 8) // 8)
+    cfg.merge_from_dict(options)
+    print(describe_batch(cfg, args.gpus))
+    words = ' '.join(f'{key}={value}' for key, value in options.items())
+    amp = ' --amp bf16' if args.amp else ''
+    print(f'tools/dist_train.sh {args.config} {args.gpus}{amp} --cfg-options {words}')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` and return the exit code."""
+    return run_tool(lambda line: plan(parse_args(line)), argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
