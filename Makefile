@@ -5,16 +5,21 @@ RUN := $(VENV)/bin/python
 # Two workers with one thread each suit the smallest machine we test on.
 WORKERS ?= 2
 
+# make oldest has its own: the lowest versions that setup.py allows.
+CONSTRAINTS ?= requirements/constraints.txt
+TESTS ?=
+
 # Named after what it was made of: another Python or other requirements make another stamp.
-SOURCES := setup.py requirements/runtime.txt requirements/demo.txt requirements/tests.txt requirements/constraints.txt
+SOURCES := setup.py requirements/runtime.txt requirements/demo.txt requirements/tests.txt $(CONSTRAINTS)
 MARKER := $(VENV)/.made-by-make-setup
 STAMP := $(VENV)/.ready-$(shell { cat $(SOURCES); $(PYTHON) -c 'import sys; print(sys.version)'; } | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo test packaging soak check format docs clean
+.PHONY: help setup demo test packaging oldest soak check format docs clean
 help:
 	@echo 'make demo    run the main job on real data: pre-training, fine-tuning, segmentation'
 	@echo 'make test    run all tests'
 	@echo 'make packaging  build wheel and sdist, install them, run what they bring'
+	@echo 'make oldest  test the library with the lowest versions that setup.py allows, in .venv.oldest'
 	@echo 'make soak    train under kills, full disks and damaged files for three minutes'
 	@echo 'make check   ruff: lint and format'
 	@echo 'make docs    write the tables in configs/README.md and docs/ anew (some minutes)'
@@ -44,8 +49,8 @@ $(STAMP):
 	rm -f $(VENV)/.ready-*
 	find $(VENV) -mindepth 1 ! -path $(MARKER) -delete
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt pip setuptools wheel
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e '.[tests]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) pip setuptools wheel
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[tests]'
 	$(RUN) -c 'import cosub_mm'
 	touch $@
 
@@ -57,7 +62,7 @@ demo: setup
 	$(RUN) tools/demo.py
 
 test: setup
-	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -q
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -q $(TESTS)
 
 # Builds wheel and source distribution and installs each where this checkout is out of sight.
 packaging: setup
@@ -66,6 +71,10 @@ packaging: setup
 # tools/soak.py --minutes 30 is the long form, whose table is in docs/reliability.md.
 soak: setup
 	$(RUN) -m pytest -q -s -m soak tests/tools/test_soak.py
+
+# Another 6 GB; not part of what CI runs on each change.
+oldest:
+	$(MAKE) test VENV=.venv.oldest CONSTRAINTS=requirements/oldest.txt TESTS='tests/losses tests/stochastic_depth'
 
 check: setup
 	$(RUN) -m ruff check .

@@ -59,3 +59,20 @@ def test_importing_says_it(tmp_path):
     )
     assert done.returncode == 0
     assert "both own the folder 'mmcv'" in done.stderr
+
+
+def versions(name: str, sign: str) -> dict[str, list[int]]:
+    """Version numbers of a requirements file, without zeros at their end."""
+    found = {}
+    for line in (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines():
+        package, matched, version = line.partition(sign)
+        if matched:
+            numbers = [int(part) for part in version.split('.')]
+            while numbers[-1] == 0:
+                numbers.pop()
+            found[package] = numbers
+    return found
+
+
+def test_the_lowest_versions_allowed_are_those_that_are_tested():
+    assert versions('oldest', '==') == versions('runtime', '>=')
