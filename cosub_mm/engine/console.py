@@ -28,7 +28,8 @@ class _ShortConsole(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno > logging.WARNING:
             return True
-        return not record.getMessage().lstrip('-\n').startswith(_FOR_THE_FILE)
+        # Not formatted: a filter that fails would end the run, a handler's failure does not.
+        return not str(record.msg).lstrip('-\n').startswith(_FOR_THE_FILE)
 
 
 def quieten(logger: logging.Logger) -> None:

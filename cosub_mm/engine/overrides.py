@@ -38,13 +38,21 @@ class OverrideAction(DictAction):
     def _value(self, text: str) -> object:
         if text.startswith(('[', '(', '{', "'", '"')):
             try:
-                return ast.literal_eval(text)
+                value = ast.literal_eval(text)
+                return list(value) if isinstance(value, tuple) and text[0] != '(' else value
             except (ValueError, SyntaxError):
                 pass  # [a,b] without quotes is mmengine's own form
-        if '{' in text or text.startswith('dict('):
+        if text.startswith('{') or (text.startswith('[') and '{' in text) or 'dict(' in text:
             raise ValueError(f"{text} is no dict; write it as {{'type': 'EMAHook'}}")
-        if any(text.count(one) != text.count(other) for one, other in ('()', '[]')):
-            raise ValueError(f'{text} lacks a bracket')
-        if ' ' in text and ',' not in text and not text.startswith(('[', '(')):
-            return text
-        return self._parse_iterable(text)
+        inner, listed = text, False
+        if text[:1] in '[(' and text:
+            if text[-1] != {'[': ']', '(': ')'}[text[0]]:
+                raise ValueError(f'{text} lacks a bracket')
+            inner, listed = text[1:-1], True
+        if any(sign in inner for sign in '[('):
+            return self._parse_iterable(text)
+        if not listed and ',' not in text:
+            return self._parse_int_float_bool(text.strip('\'"'))
+        # One by one, as mmengine would delete the spaces of a path.
+        values = [self._parse_int_float_bool(one.strip(' \'"')) for one in inner.split(',') if one]
+        return tuple(values) if text.startswith('(') else values

@@ -15,6 +15,7 @@ def test_the_console_shows_what_a_person_needs_and_the_file_everything(
     logger = dict(type='LoggerHook', interval=1)
     runner = toy.built(toy.config(tmp_path, default_hooks=dict(logger=logger)))
     runner.logger.error('Config:\nan error is shown, however it begins')
+    runner.logger.info('accuracy %d', 'a fault of the caller, which logging reports')
     runner.train()
     shown = capsys.readouterr().out
     (log,) = tmp_path.glob('*/*.log')

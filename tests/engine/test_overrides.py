@@ -31,6 +31,15 @@ def parsed(*pairs: str) -> dict:
         ('/data/my pictures', '/data/my pictures'),
         ("'/data/a, b'", '/data/a, b'),
         ('a=b', 'a=b'),
+        ('/my data/x,/my data/y', ['/my data/x', '/my data/y']),
+        ('[/my data/a, /b]', ['/my data/a', '/b']),
+        ("'a','b'", ['a', 'b']),
+        ('1,', [1]),
+        ('[]', []),
+        ('', ''),
+        ('epoch_{}.pth', 'epoch_{}.pth'),
+        (r'\d{3}', r'\d{3}'),
+        ('-inf', float('-inf')),
     ],
 )
 def test_values(text, value):
@@ -48,6 +57,7 @@ def test_a_later_option_adds_to_an_earlier_one():
         ('key', 'KEY=VALUE'),
         ("key=[{'type': EMAHook}]", 'is no dict'),
         ("key=dict(type='EMAHook')", 'is no dict'),
+        ("key=[dict(type='EMAHook')]", 'is no dict'),
         ('key=[1,2', 'lacks a bracket'),
     ],
 )
