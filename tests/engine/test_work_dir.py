@@ -67,7 +67,7 @@ def test_the_newest_is_the_one_written_last(elsewhere):
     """Not the one of the highest number: a run may have gone on from an older one."""
     cfg, folder = elsewhere
     train(cfg)
-    shutil.copy(folder / 'epoch_2.pth', folder / 'epoch_7.pth')
+    shutil.copy2(folder / 'epoch_2.pth', folder / 'epoch_7.pth')  # as old as the other
     assert newest_checkpoint(cfg) == str(folder / 'epoch_2.pth')
 
 
