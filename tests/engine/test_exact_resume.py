@@ -16,11 +16,11 @@ from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.optim.optimizer import amp_optimizer_wrapper
-from mmengine.registry import DATASETS, METRICS, MODELS
+from mmengine.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS
 from torch import distributed as dist
 from torch import nn
 from torch.amp import GradScaler
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, RandomSampler
 
 from cosub_mm.engine.distributed import close_process_group
 from cosub_mm.engine.hooks import ValidatedBuffersHook
@@ -43,6 +43,28 @@ class RandomModel(BaseModel):
             return self.last(self.net(x)).flatten().tolist()
         y = self.last(self.net(x)) * (1 + random.random() + np.random.rand())
         return dict(loss=y.square().mean() + y.mean())
+
+
+@MODELS.register_module(force=True)
+class CentredModel(RandomModel):
+    """Gives itself a new buffer in each step, as DINO's centre of the outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer('center', torch.zeros(3))
+
+    def forward(self, x, mode='loss'):
+        if mode == 'loss':
+            self.center = 0.9 * self.center + 0.1 * x.mean(0)
+        return super().forward(x, mode)
+
+
+@DATA_SAMPLERS.register_module(force=True)
+class TorchSampler(RandomSampler):
+    """Draws its order from torch's global generator, as samplers of torch do."""
+
+    def __init__(self, dataset: Dataset, seed: int | None = None, shuffle: bool = True) -> None:
+        super().__init__(dataset)
 
 
 @DATASETS.register_module(force=True)
@@ -97,6 +119,7 @@ ITERATIONS = dict(train_cfg=dict(type='IterBasedTrainLoop', max_iters=20)) | by_
 WORKERS = dict(num_workers=2)
 PERSISTENT = dict(num_workers=2, persistent_workers=True)
 FINITE = dict(sampler=dict(type='DefaultSampler', shuffle=True))
+TORCH = dict(sampler=dict(type='TorchSampler'))
 EMA = dict(custom_hooks=[dict(type='EMAHook', momentum=0.1, update_buffers=True)])
 OVER_3 = dict(
     optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1), accumulative_counts=3),
@@ -128,6 +151,14 @@ CASES = {
     'gathered, epoch': (OVER_3 | EMA, {}, 'epoch_1', 14),
     'gathered, middle': (OVER_3 | by_iteration(7), {}, 'iter_7', 9),
     'gathered, middle, two epochs': (OVER_3 | by_iteration(11), PERSISTENT, 'iter_11', 13),
+    'gathered, new buffers': (
+        OVER_3 | by_iteration(7) | dict(model=dict(type='CentredModel')),
+        {},
+        'iter_7',
+        9,
+    ),
+    'sampler of torch': (by_iteration(7), TORCH, 'iter_7', 9),
+    'iterations, sampler of torch': (ITERATIONS, TORCH, 'iter_8', 10),
     'gathered, iterations': (OVER_3 | ITERATIONS, WORKERS, 'iter_8', 10),
     'gathered, iterations, two passes': (
         OVER_3 | ITERATIONS | by_iteration(11),
@@ -146,11 +177,12 @@ def make(work_dir, changes, loader, **more):
             default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1), logger=LOGGER),
             param_scheduler=dict(type='PolyLR', by_epoch=False, end=20),
             custom_hooks=[],
+            model=dict(type='RandomModel'),
         )
         | changes
     )
     changes['custom_hooks'] = [dict(type='EpochSeedHook'), *changes['custom_hooks']]
-    cfg = config(work_dir, images=20, model=dict(type='RandomModel'), **changes, **more)
+    cfg = config(work_dir, images=20, **changes, **more)
     cfg.train_dataloader.dataset.type = 'RandomData'
     if 'val_evaluator' in cfg:
         cfg.val_evaluator.type = 'Outputs'

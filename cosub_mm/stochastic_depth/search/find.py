@@ -12,7 +12,8 @@ from cosub_mm.stochastic_depth.places.drop_path import is_drop_path, parent_of
 from cosub_mm.stochastic_depth.places.table import Branch, Side, class_name
 
 from .example import example_inputs
-from .prove import disagreement, structure_of
+from .prove import disagreement
+from .structure import arguments_of, structure_of
 from .trace import Call, EndCall, Probe, trace_ends
 
 __all__ = ['Place', 'UnknownBlockError', 'drop_path_slots', 'find_branches', 'unnamed_places']
@@ -36,10 +37,9 @@ class _Found(NamedTuple):
     block_name: str
     block: nn.Module
     end: str
-    starts: list[str]
+    starts: dict[str, tuple[Side, ...]]  # likeliest first, each with the sides from there on
     args: tuple
     kwargs: dict
-    sides: tuple[Side, ...]
 
 
 def unnamed_places(model: nn.Module, named: list[tuple[nn.Module, tuple]]) -> list[Place]:
@@ -123,7 +123,7 @@ def _find(model: nn.Module, places: list[Place], inputs: tuple, must_find: bool)
         key = (
             structure_of(group[0].block),
             group[0].end,
-            str([(c.starts, c.sides) for c in group]),
+            tuple((tuple(c.starts.items()), arguments_of(c.args, c.kwargs)) for c in group),
         )
         if key not in verdicts:
             verdicts[key] = _prove(group)
@@ -146,9 +146,10 @@ def _prove_together(found: dict, last: dict[str, _Found]) -> None:
     for name, (block, branches) in found.items():
         if len({branch.end for branch in branches}) < 2:
             continue
-        key = (structure_of(block), branches)
+        args, kwargs = last[name].args, last[name].kwargs
+        key = (structure_of(block), branches, arguments_of(args, kwargs))
         if key not in problems:
-            problems[key] = disagreement(block, branches, last[name].args, last[name].kwargs)
+            problems[key] = disagreement(block, branches, args, kwargs)
         if problems[key] is not None:
             raise UnknownBlockError(
                 _refusal(last[name], f'together with the other branches, {problems[key]}')
@@ -206,7 +207,11 @@ def _locate(end: EndCall, stream: Tensor) -> tuple[_Found, Call]:
     inside = [c for c in owner.children if c in callers]  # the module that holds the end
     candidates = likeliest + children[ends[-1] + 1 if ends else 0 :] + inside
     prefix = f'{owner.name}.' if owner.name else ''
-    starts = list(dict.fromkeys(c.name.removeprefix(prefix) for c in candidates))
+    starts: dict[str, tuple[Side, ...]] = {}
+    for call in candidates:
+        name = call.name.removeprefix(prefix)
+        if name not in starts:
+            starts[name] = _sides(owner, stream, prefix, call, end.call)
     args, kwargs = tree_map(_copy, (owner.args, owner.kwargs))
     return (
         _Found(
@@ -216,24 +221,24 @@ def _locate(end: EndCall, stream: Tensor) -> tuple[_Found, Call]:
             starts,
             args,
             kwargs,
-            _sides(owner, stream, prefix),
         ),
         owner,
     )
 
 
-def _sides(owner: Call, stream: Tensor, prefix: str) -> tuple[Side, ...]:
-    """Modules that are handed what the block is given by sample beside the stream."""
+def _sides(owner: Call, stream: Tensor, prefix: str, start: Call, end: Call) -> tuple[Side, ...]:
+    """What modules from ``start`` to ``end`` are handed by sample beside the stream."""
     given = [
         x
         for x in tree_leaves((owner.args, owner.kwargs))
         if isinstance(x, Tensor) and x is not stream and x.shape[:1] == stream.shape[:1]
     ]
+    calls = owner.descendants()
     sides = [
         Side(call.name.removeprefix(prefix), name, ndim)
-        for call in owner.descendants()
+        for call in calls[calls.index(start) : calls.index(end)]
         for name, ndim in call.takes(given)
-        if not call.is_fed_by(stream)
+        if not call.is_fed_by(stream) and (call is not start or name != call.first_name())
     ]
     return tuple(dict.fromkeys(sides))
 
@@ -246,7 +251,10 @@ def _prove(group: list[_Found]) -> tuple[tuple[Branch, ...], str]:
     first, reason = group[0], 'no module is called between the stream and the DropPath'
     options = itertools.product(*(found.starts for found in group))
     for starts in itertools.islice(options, _MAX_TRIALS):
-        branches = tuple(Branch(start, first.end, sides=first.sides) for start in starts)
+        branches = tuple(
+            Branch(start, first.end, sides=found.starts[start])
+            for start, found in zip(starts, group)
+        )
         problem = disagreement(first.block, branches, first.args, first.kwargs)
         if problem is None:
             return branches, ''

@@ -11,7 +11,7 @@ from cosub_mm.stochastic_depth.places.attach import attach, detach_all
 from cosub_mm.stochastic_depth.places.table import Branch
 from cosub_mm.stochastic_depth.step.compare import close, run, use_float64
 
-__all__ = ['disagreement', 'in_double', 'structure_of']
+__all__ = ['disagreement', 'in_double']
 
 _RATE = 1 / 3  # two of the three rows of an example stay: neither all rows nor a divisor of them
 
@@ -46,17 +46,6 @@ def disagreement(
     except Exception as error:  # whatever a foreign block raises says that the branch is wrong
         return f'{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}'
     return None
-
-
-def structure_of(block: nn.Module) -> tuple:
-    """What two blocks share if one proof serves both."""
-    scalars = tuple(
-        (name, key, value)
-        for name, module in block.named_modules()
-        for key, value in sorted(vars(module).items())
-        if key != 'training' and isinstance(value, bool | int | str | tuple | None)
-    )
-    return tuple((name, type(module)) for name, module in block.named_modules()), scalars
 
 
 def _run(

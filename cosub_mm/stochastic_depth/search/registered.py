@@ -16,7 +16,8 @@ from cosub_mm.stochastic_depth.step.module import StochasticDepth
 
 from .example import example_inputs
 from .find import UnknownBlockError
-from .prove import disagreement, in_double, structure_of
+from .prove import disagreement, in_double
+from .structure import arguments_of, structure_of
 
 __all__ = ['prove_at_first_input', 'prove_on_example']
 
@@ -101,7 +102,7 @@ def _require(
     kwargs: dict,
     known: dict,
 ) -> None:
-    key = (structure_of(block), branches)
+    key = (structure_of(block), branches, arguments_of(args, kwargs))
     if key not in known:
         known[key] = _aside(block, branches, *_rows_of(args, kwargs))
     if known[key] is not None:

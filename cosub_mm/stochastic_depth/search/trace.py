@@ -44,6 +44,10 @@ class Call:
         held = {name: given() for name, given in self._given.items()}
         return [(name, x.ndim) for name, x in held.items() if x is not None and id(x) in ours]
 
+    def first_name(self) -> str | None:
+        """Name of the first argument, which the rows of the stream take if it starts a branch."""
+        return next(iter(_parameters(self.module)), None)
+
     def ancestors(self) -> list['Call']:
         """The callers, nearest first, without the call itself."""
         chain, call = [], self.parent
