@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from cosub_mm.stochastic_depth import (
     Branch,
@@ -114,6 +115,64 @@ def test_naflex_vit_trains_on_its_own_input(rope, example):
 def test_a_found_block_hands_on_what_it_is_given_by_sample(block):
     model = Conditioned(block(), block()).double()
     compare(model, inputs(7), example_input=(inputs(3),))
+
+
+class PreNorm(nn.Module):
+    """As a ViT's; each branch may be checkpointed on its own."""
+
+    def __init__(self, checkpointed):
+        super().__init__()
+        self.norm1, self.attn, self.drop_path1 = nn.LayerNorm(6), nn.Linear(6, 6), nn.Identity()
+        self.norm2, self.mlp, self.drop_path2 = nn.LayerNorm(6), nn.Linear(6, 6), nn.Identity()
+        self.checkpointed = checkpointed
+
+    def call(self, function, x):
+        return checkpoint(function, x, use_reentrant=False) if self.checkpointed else function(x)
+
+    def forward(self, x, c):
+        x = x + self.drop_path1(self.call(lambda y: self.attn(self.norm1(y)), x))
+        return x + self.call(lambda y: self.drop_path2(self.mlp(self.norm2(y))), x)
+
+
+class ReadsItsInputAgain(PreNorm):
+    """The second branch is handed what the block was given, beside the stream."""
+
+    def forward(self, x, c):
+        y = x + self.drop_path1(self.attn(self.norm1(x)))
+        return y + self.drop_path2(self.mlp((self.norm2(y) + self.project(x)).tanh()))
+
+    def __init__(self):
+        super().__init__(False)
+        self.project = nn.Linear(6, 6)
+
+
+class OneDropPath(Projects):
+    """The second of two branches that share a DropPath is handed the condition."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(6, 6)
+
+    def forward(self, x, c):
+        return super().forward(x + self.drop_path(self.first(x)), c)
+
+
+@pytest.mark.parametrize('block', [ReadsItsInputAgain, OneDropPath])
+def test_what_the_second_branch_is_given(block):
+    compare(Conditioned(block(), block()).double(), inputs(7), example_input=(inputs(3),))
+
+
+@pytest.mark.parametrize('checkpointed', [False, True])
+def test_a_plain_block_has_no_sides(checkpointed):
+    """The input of the block is no side of the second branch: its first one takes it, before."""
+    net = Conditioned(PreNorm(checkpointed)).double().train()
+    apply_stochastic_depth(net, 0.35, implementation='subset', example_input=(inputs(2),))
+    hooks = {name: len(m._forward_pre_hooks) for name, m in net.blocks[0].named_children()}
+    assert {name for name, number in hooks.items() if number} == {'norm1', 'norm2'}
+    assert max(hooks.values()) == 1
+    for seed in range(8):
+        torch.manual_seed(seed)
+        net(inputs(2)).square().sum().backward()
 
 
 def test_a_registered_block_hands_on_what_it_is_told():
