@@ -7,10 +7,13 @@ itself, seeds its random numbers from that. They depend on no worker's past and 
 of workers, and persistent workers are as good as others.
 """
 
+import random
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 
+import numpy as np
+import torch
 from mmengine.dist import get_rank
 from mmengine.runner import Runner
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Sampler
@@ -137,11 +140,29 @@ class _Placed(Sampler):
     def __iter__(self) -> Iterator[int]:
         skipped, entropy = self.skipped, self.entropy
         indices = indices_of(self.sampler, skipped)
+        if entropy:
+            _, seed, _, number = entropy
+            indices = _begun(indices, (LOADING, seed, number))
         for place, index in enumerate(indices, start=skipped):
             yield _Index(index, (*entropy, place)) if entropy else index
 
     def __len__(self) -> int:
         return len(self.sampler)
+
+
+def _begun(indices: Iterable[int], entropy: tuple[int, ...]) -> Iterator[int]:
+    """Draw the first index with numbers of the pass: samplers of torch draw their order there.
+
+    All processes have the same numbers, as they share one order; afterwards theirs are as before.
+    """
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    seed_all(*entropy)
+    iterator = iter(indices)
+    first = list(islice(iterator, 1))
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.set_rng_state(states[2])
+    return chain(first, iterator)
 
 
 class _SeededReading:

@@ -52,7 +52,12 @@ class GathersAgain:
             f'The gradients of {count} steps were waiting for the optimizer: computed again.'
         )
         model, wrapper, hub = runner.model, runner.optim_wrapper, runner.message_hub
-        buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+        # By name, as a model may give itself new ones (self.center = ...).
+        buffers = [
+            (module, name, buffer.clone())
+            for module in model.modules()
+            for name, buffer in module.named_buffers(recurse=False)
+        ]
         scalars = copy.deepcopy(hub.log_scalars)
         wrapper.initialize_count_status(model, iteration - count, self.max_iters)
         self._iter = iteration - count
@@ -63,7 +68,7 @@ class GathersAgain:
         self._epoch = epoch
         if self._iter != iteration:
             raise RuntimeError(f'{iteration - self._iter} steps before iteration {iteration} lack.')
-        for buffer, before in buffers:
-            buffer.copy_(before)
+        for module, name, before in buffers:
+            setattr(module, name, getattr(module, name).detach().copy_(before))
         hub.log_scalars.clear()
         hub.log_scalars.update(scalars)
