@@ -156,12 +156,14 @@ def _begun(indices: Iterable[int], entropy: tuple[int, ...]) -> Iterator[int]:
     All processes have the same numbers, as they share one order; afterwards theirs are as before.
     """
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     seed_all(*entropy)
     iterator = iter(indices)
     first = list(islice(iterator, 1))
     random.setstate(states[0])
     np.random.set_state(states[1])
     torch.set_rng_state(states[2])
+    torch.cuda.set_rng_state_all(devices)
     return chain(first, iterator)
 
 
