@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 # The application lies in part between the files of the toolbox still.
 FILES = {
     '': '__main__ checks commands registry',
-    'datasets': 'checks demo folders label_checks loading_rates manifest reference_pipeline '
-    'startup verification',
+    'datasets': 'checks demo folders label_checks loading_rates manifest preparation '
+    'reference_pipeline startup verification',
     'engine': 'cli config config_changes distributed errors interruption isolation launch '
     'missed_validation one_voice option_merge outputs overrides rendezvous resume_point run_length '
     'stages strategies tested_weights torchrun tta work_dir work_dir_lock',
