@@ -7,7 +7,14 @@ import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch import distributed as dist
 from torch.testing._internal.distributed.fake_pg import FakeStore
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Subset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    Subset,
+)
 
 from cosub_mm.engine.batches import Batches, EndlessBatches
 
@@ -64,6 +71,33 @@ def test_numbers_differ_by_process():
         finally:
             dist.destroy_process_group()
     assert len(torch.cat(drawn)[:, 1].unique()) == len(torch.cat(drawn)[:, 0].unique()) == 12
+
+
+def shuffled(dataset: Dataset, seed: int) -> RandomSampler:
+    """A sampler of torch, which draws its order from the global generator."""
+    del seed
+    return RandomSampler(dataset)
+
+
+def test_orders_of_a_torch_sampler_differ_by_pass_and_seed_and_not_by_what_was_drawn():
+    orders = [
+        tuple(of_pass(p, seed=s, sampler=shuffled)[:, 0].tolist())
+        for p, s in ((0, 3), (1, 3), (0, 4))
+    ]
+    assert len(set(orders)) == 3
+    torch.rand(5)
+    assert tuple(of_pass(0, sampler=shuffled)[:, 0].tolist()) == orders[0]
+
+
+def test_drawing_an_order_leaves_the_numbers_of_the_process_alone():
+    torch.manual_seed(5)
+    batches = iter(Batches(loader(sampler=shuffled, num_workers=1)).of_pass(3, 0))
+    next(batches)
+    drawn = torch.rand(3)
+    torch.manual_seed(5)
+    plain = iter(loader(sampler=DefaultSampler, num_workers=1))
+    next(plain)
+    assert torch.equal(torch.rand(3), drawn)
 
 
 class Pairs(BatchSampler):
