@@ -15,7 +15,7 @@ from hypothesis import settings
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
-from cosub_mm.engine.distributed import end_with_make, end_with_parent
+from cosub_mm.processes import end_with_make, end_with_parent
 
 torch.set_num_threads(1)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import cosub_mm.commands as commands
-from cosub_mm.engine.config import load_config
+from cosub_mm.launch.config import load_config
 
 ROOT = Path(__file__).parents[1]
 

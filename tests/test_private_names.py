@@ -59,7 +59,7 @@ def test_no_test_names_a_private_attribute():
         'model._submodels(x)',
         'from cosub_mm.losses.images import _teacher',
         "monkeypatch.setattr(demo, '_read', f)",
-        "monkeypatch.setattr('cosub_mm.engine.launch._checked', f)",
+        "monkeypatch.setattr('cosub_mm.launch.run._checked', f)",
     ],
 )
 def test_a_private_name_is_noticed(code):

@@ -76,7 +76,7 @@ def test_importing_loads_no_registry():
         'assert not loaded("torch", "mmengine", "mmcv", "mmpretrain", "mmseg", "timm")\n'
         'import cosub_mm.losses, cosub_mm.stochastic_depth\n'
         'assert not loaded("mmengine", "mmcv", "mmpretrain", "mmseg", "timm")\n'
-        'import cosub_mm.engine.errors\n'
+        'import cosub_mm.launch.errors\n'
         'assert not loaded("mmcv", "mmpretrain", "mmseg", "timm")\n'
     )
 

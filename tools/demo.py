@@ -18,12 +18,12 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from cosub_mm.datasets.demo import VERSION
-from cosub_mm.datasets.manifest import write_atomically
-from cosub_mm.engine.distributed import end_with_make
-from cosub_mm.engine.errors import run_tool
-from cosub_mm.engine.stages import Stage, StageResult, duration, run_stages
-from cosub_mm.evaluation.curves import plot_curves
+from cosub_mm.analysis.curves import plot_curves
+from cosub_mm.demo.data import VERSION
+from cosub_mm.demo.stages import Stage, StageResult, duration, run_stages
+from cosub_mm.launch.errors import run_tool
+from cosub_mm.processes import end_with_make
+from cosub_mm.whole_files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = 'data/demo'

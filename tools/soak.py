@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from cosub_mm.engine.errors import UserError, run_tool  # noqa: E402
+from cosub_mm.launch.errors import UserError, run_tool  # noqa: E402
 from tools.soak_parts.campaign import Campaign  # noqa: E402
 from tools.soak_parts.report import table, write_report  # noqa: E402
 from tools.soak_parts.training import make_data, write_config  # noqa: E402

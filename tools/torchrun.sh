@@ -46,5 +46,5 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 # processes print errors, but no warnings.
 [ -n "${COSUB_DEBUG:-}" ] || export TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-FATAL}
 # torchrun, ending with 75 where a signal has stopped a training that can be resumed.
-exec "$PYTHON" -m cosub_mm.engine.torchrun --nnodes="$NNODES" --nproc-per-node="$GPUS" \
+exec "$PYTHON" -m cosub_mm.launch.torchrun --nnodes="$NNODES" --nproc-per-node="$GPUS" \
     "${RENDEZVOUS[@]}" "$TOOLS/$SCRIPT" "${POSITIONAL[@]}" --launcher pytorch "$@"

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 
 import cosub_mm  # noqa: F401  (registers)
-from cosub_mm.engine import launch
-from cosub_mm.engine.cli import train_arguments
-from cosub_mm.engine.errors import run_tool
+from cosub_mm.launch import run as launch
+from cosub_mm.launch.arguments import train_arguments
+from cosub_mm.launch.errors import run_tool
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,7 +17,7 @@ from mmengine.dist import get_local_rank
 from mmpretrain.registry import DATA_SAMPLERS
 from torch.utils.data import Dataset
 
-from .tar_backend import PREFIX, parse_address
+from .imagenet21k.tar_backend import PREFIX, parse_address
 
 __all__ = ['ShuffleBufferSampler', 'ask_for']
 

@@ -1,6 +1,5 @@
 """mmengine's Runner with what it lacks here: CPU processes, whole files, the actual batch."""
 
-import os
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from cosub_mm.version import __version__
+from cosub_mm.whole_files import replacing
 
 from .batch_size import global_batch_size, lr_factor
 from .code_version import code_version
@@ -206,21 +206,5 @@ class CosubRunner(Runner):
         if '://' in str(out_dir) or not is_main_process():
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
             return
-        target = Path(out_dir) / filename
-        part = target.with_name(f'.{target.name}.part')
-        try:
+        with replacing(Path(out_dir) / filename) as part:
             super().save_checkpoint(str(out_dir), part.name, *args, **kwargs)
-            sync_to_disk(part)
-            os.replace(part, target)
-            sync_to_disk(target.parent)
-        finally:
-            part.unlink(missing_ok=True)
-
-
-def sync_to_disk(path: Path) -> None:
-    """Wait until a file, or the names in a folder, would survive a loss of power."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -3,9 +3,9 @@
 import pytest
 from mmengine.config import Config
 
+from cosub_mm.checks.labels import check_ignore_index
 from cosub_mm.checks.walk import datasets_of, with_wrappers
-from cosub_mm.datasets.label_checks import check_ignore_index
-from cosub_mm.engine.config import set_data_root
+from cosub_mm.launch.config import set_data_root
 
 A, B = dict(type='ImageNet', data_root='a'), dict(type='ImageNet', data_root='b')
 

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS, OPTIMIZERS, TRANSFORMS
 
-from cosub_mm.engine.tta import enable_tta
+from cosub_mm.launch.tta import enable_tta
 
 DATA = {
     'ImageNet': 'ImageNet-1k',

@@ -6,7 +6,7 @@ from math import floor, isclose
 from pathlib import Path
 from typing import NamedTuple
 
-from cosub_mm.engine.work_dir import default_work_dir
+from cosub_mm.launch.work_dir import default_work_dir
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 FOLDERS = ('cosub', 'baselines', 'ablations', 'transfer', 'ade20k')

@@ -10,7 +10,7 @@ import yaml
 from mmengine.config import Config
 
 import cosub_mm  # noqa: F401
-from cosub_mm.engine.work_dir import default_work_dir
+from cosub_mm.launch.work_dir import default_work_dir
 from tests.configs.recipe_table import paper_configs
 
 ROOT = Path(__file__).parents[2]

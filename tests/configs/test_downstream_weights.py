@@ -8,9 +8,9 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 import cosub_mm  # noqa: F401
+from cosub_mm.analysis.complexity import meta_device
 from cosub_mm.engine.checkpoints import check_start_model
-from cosub_mm.engine.work_dir import default_work_dir
-from cosub_mm.evaluation.complexity import meta_device
+from cosub_mm.launch.work_dir import default_work_dir
 from tests.configs.recipe_table import paper_configs
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 import cosub_mm  # noqa: F401
-from cosub_mm.engine.tta import enable_tta
+from cosub_mm.launch.tta import enable_tta
 from tests.configs.recipe_table import paper_configs
 
 CONFIGS = Path(__file__).parents[2] / 'configs'

@@ -10,7 +10,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
-from cosub_mm.evaluation.complexity import meta_device
+from cosub_mm.analysis.complexity import meta_device
 from tests.configs.recipe_table import paper_configs
 
 ROOT = Path(__file__).parents[2] / 'configs'

@@ -12,7 +12,7 @@ from torch.nn import GroupNorm, LayerNorm
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import cosub_mm  # noqa: F401
-from cosub_mm.evaluation.complexity import meta_device
+from cosub_mm.analysis.complexity import meta_device
 from tests.configs.recipe_cells import cells
 from tests.configs.recipe_table import (
     CONFIGS,

@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from timm.layers import DropPath
 
-from cosub_mm.evaluation.complexity import meta_device
+from cosub_mm.analysis.complexity import meta_device
 from cosub_mm.stochastic_depth import describe
 
 FOLDER = Path(__file__).parents[2] / 'configs/_base_/models'

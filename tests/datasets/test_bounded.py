@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from cosub_mm.datasets import preparation, tar_backend
-from cosub_mm.datasets.tar_backend import TarShardBackend, shard_path
+from cosub_mm.datasets.imagenet21k import preparation, tar_backend
+from cosub_mm.datasets.imagenet21k.tar_backend import TarShardBackend, shard_path
 
 
 class OpenShards(Dataset):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cosub_mm.datasets.image_index import ClassSource, Sample, read_index, scan
-from cosub_mm.datasets.tar_backend import TarShardBackend, shard_path
+from cosub_mm.datasets.imagenet21k.image_index import ClassSource, Sample, read_index, scan
+from cosub_mm.datasets.imagenet21k.tar_backend import TarShardBackend, shard_path
 from cosub_mm.safe_files import UnsafeFileError, name_problem
 
 # What ends a line or a word for one reader and not for another is drawn often.

@@ -6,11 +6,11 @@ from mmengine.config import Config
 from mmseg.datasets import BaseSegDataset
 from PIL import Image
 
+from cosub_mm.checks.every_file import verify
+from cosub_mm.checks.folders import unused_files
+from cosub_mm.checks.labels import check_ignore_index, check_masks
 from cosub_mm.datasets import GuardedImages
-from cosub_mm.datasets.folders import unused_files
 from cosub_mm.datasets.guarded import BadImageError
-from cosub_mm.datasets.label_checks import check_ignore_index, check_masks
-from cosub_mm.datasets.verification import verify
 
 META = dict(classes=('background', 'thing'), palette=[[0, 0, 0], [255, 0, 0]])
 STORED = (20, 32)

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from cosub_mm.datasets.image_index import INDEX, find_classes, read_index, scan
-from cosub_mm.datasets.imagenet21k import CosubImageNet21k
+from cosub_mm.datasets.imagenet21k.dataset import CosubImageNet21k
+from cosub_mm.datasets.imagenet21k.image_index import INDEX, find_classes, read_index, scan
+from cosub_mm.datasets.imagenet21k.preparation import prepare_class
 from cosub_mm.datasets.inaturalist import INaturalist2018
 from cosub_mm.datasets.listing import check_files_present
-from cosub_mm.datasets.preparation import prepare_class
 from cosub_mm.safe_files import UnsafeFileError, read_member, read_text
 from tests.datasets import transfer_miniatures as miniatures
-from tests.datasets.test_imagenet21k import png_of
+from tests.datasets.imagenet21k.test_dataset import png_of
 
 BAD_NAMES = {
     '/dev/zero': 'leaves its folder',

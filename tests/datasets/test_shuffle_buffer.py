@@ -12,8 +12,8 @@ from mmengine import dataset as mmengine_dataset
 from mmpretrain.registry import DATA_SAMPLERS, DATASETS
 
 import cosub_mm  # noqa: F401
+from cosub_mm.datasets.imagenet21k.tar_backend import parse_address
 from cosub_mm.datasets.shuffle_buffer import ShuffleBufferSampler, ask_for
-from cosub_mm.datasets.tar_backend import parse_address
 from cosub_mm.engine.indices import indices_of
 
 

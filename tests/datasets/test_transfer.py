@@ -13,6 +13,7 @@ from PIL import Image, ImageEnhance
 from timm.data import auto_augment
 
 import cosub_mm  # noqa: F401
+from cosub_mm.analysis.complexity import complexity
 from cosub_mm.datasets import (
     CheckedCIFAR10,
     CheckedFlowers102,
@@ -20,7 +21,6 @@ from cosub_mm.datasets import (
     INaturalist2018,
     INaturalist2019,
 )
-from cosub_mm.evaluation.complexity import complexity
 from tests.datasets import transfer_miniatures as miniatures
 from tools import train as train_tool
 

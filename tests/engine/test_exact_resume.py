@@ -22,10 +22,10 @@ from torch import nn
 from torch.amp import GradScaler
 from torch.utils.data import Dataset, RandomSampler
 
-from cosub_mm.engine.distributed import close_process_group
 from cosub_mm.engine.hooks import ValidatedBuffersHook
-from cosub_mm.engine.isolation import own_instances
 from cosub_mm.engine.runner import CosubRunner
+from cosub_mm.launch.distributed import close_process_group
+from cosub_mm.launch.isolation import own_instances
 from tests.engine.toy import config
 
 

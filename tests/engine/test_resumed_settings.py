@@ -4,8 +4,8 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from cosub_mm.engine.isolation import own_instances
 from cosub_mm.engine.runner import CosubRunner
+from cosub_mm.launch.isolation import own_instances
 from tests.engine.toy import config
 
 ITERATIONS = dict(

@@ -12,11 +12,16 @@ from mmengine.runner import Runner
 from PIL import Image
 from torch import nn
 
-from cosub_mm.engine import errors
-from cosub_mm.engine.distributed import open_process_group
-from cosub_mm.engine.drawing import class_palette, draw_classification, draw_segmentation, overlay
 from cosub_mm.engine.hooks import EpochSeedHook, NonFiniteLossError, seed_worker
+from cosub_mm.engine.hooks.drawing import (
+    class_palette,
+    draw_classification,
+    draw_segmentation,
+    overlay,
+)
 from cosub_mm.engine.runner import CosubRunner
+from cosub_mm.launch import errors
+from cosub_mm.launch.distributed import open_process_group
 
 
 def test_bf16_wrapper_computes_in_bfloat16_and_steps_in_float32():

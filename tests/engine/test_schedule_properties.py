@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 from timm.scheduler import CosineLRScheduler
 
-from cosub_mm.engine.run_length import follow_run_length
+from cosub_mm.checks.run_length import follow_run_length
 from cosub_mm.engine.schedulers import DeiTCosineLR, deit_lr
 
 RATES = st.floats(1e-6, 10)

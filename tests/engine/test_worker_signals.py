@@ -9,10 +9,10 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from cosub_mm.engine.errors import Interrupted
-from cosub_mm.engine.interruption import StopHook, StopSignals
-from cosub_mm.engine.isolation import own_instances
 from cosub_mm.engine.runner import CosubRunner
+from cosub_mm.launch.errors import Interrupted
+from cosub_mm.launch.interruption import StopHook, StopSignals
+from cosub_mm.launch.isolation import own_instances
 from tests.engine.toy import config
 
 

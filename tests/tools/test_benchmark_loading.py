@@ -13,9 +13,9 @@ from mmengine.dataset import Compose
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
-from cosub_mm.datasets.loading_rates import Way, measure_core, measure_workers
-from cosub_mm.datasets.reference_pipeline import timm_steps, torchvision_pipeline, torchvision_steps
-from cosub_mm.engine.errors import run_tool
+from cosub_mm.analysis.loading_rates import Way, measure_core, measure_workers
+from cosub_mm.analysis.reference_pipeline import timm_steps, torchvision_pipeline, torchvision_steps
+from cosub_mm.launch.errors import run_tool
 
 ROOT = Path(__file__).parents[2]
 TOOL = runpy.run_path(str(ROOT / 'tools/analysis_tools/benchmark_loading.py'))

@@ -4,9 +4,9 @@ from pathlib import Path
 from mmengine.config import Config
 from PIL import Image
 
-from cosub_mm.engine.cli import test_arguments as parse_test
-from cosub_mm.engine.cli import train_arguments as parse_train
-from cosub_mm.engine.stages import StageResult
+from cosub_mm.demo.stages import StageResult
+from cosub_mm.launch.arguments import test_arguments as parse_test
+from cosub_mm.launch.arguments import train_arguments as parse_train
 from tools import demo
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cosub_mm.engine.errors import run_tool
-from cosub_mm.engine.stages import Stage, run_stages
+from cosub_mm.demo.stages import Stage, run_stages
+from cosub_mm.launch.errors import run_tool
 from tools import demo, train
 
 ROOT = Path(__file__).parents[2]

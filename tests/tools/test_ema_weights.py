@@ -13,7 +13,7 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 
 from cosub_mm.engine.checkpoints import load_checkpoint
-from cosub_mm.engine.errors import run_tool
+from cosub_mm.launch.errors import run_tool
 from tools import test, train
 
 ROOT = Path(__file__).parents[2]

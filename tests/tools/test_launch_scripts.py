@@ -33,7 +33,7 @@ def test_the_second_of_two_machines():
     )
     assert words[:8] == [
         '-m',
-        'cosub_mm.engine.torchrun',  # torchrun, and its exit code
+        'cosub_mm.launch.torchrun',  # torchrun, and its exit code
         '--nnodes=2',
         '--nproc-per-node=8',
         '--node-rank=1',

@@ -15,7 +15,7 @@ from PIL import Image
 import cosub_mm  # noqa: F401
 from cosub_mm.architectures.position_grid import noted_grid
 from cosub_mm.engine.checkpoints import check_pretrained
-from cosub_mm.engine.errors import run_tool
+from cosub_mm.launch.errors import run_tool
 
 ROOT = Path(__file__).parents[2]
 TOOLS = {

@@ -12,8 +12,8 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from cosub_mm.engine.isolation import own_instances
-from cosub_mm.evaluation.label_maps import metrics_of_label_maps
+from cosub_mm.analysis.label_maps import metrics_of_label_maps
+from cosub_mm.launch.isolation import own_instances
 from tools import test as test_tool
 from tools import train as train_tool
 

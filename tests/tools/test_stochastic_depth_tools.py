@@ -12,24 +12,22 @@ from timm.layers import DropPath
 from torch import nn
 from torch.nn import functional as F
 
-ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / 'tools/analysis_tools'
-sys.path.insert(0, str(FOLDER))
-
-from depth_tools import (  # noqa: E402
+from cosub_mm.analysis import measure
+from cosub_mm.analysis.depth import (
     coverage,
     equality,
     host,
-    measure,
     references,
     side_by_side,
     table7,
     variants,
 )
-from depth_tools.cosub_step import make_steps  # noqa: E402
-from depth_tools.timm_models import Candidate  # noqa: E402
+from cosub_mm.analysis.depth.cosub_step import make_steps
+from cosub_mm.analysis.depth.timm_models import Candidate
+from cosub_mm.stochastic_depth import apply_stochastic_depth, describe
 
-from cosub_mm.stochastic_depth import apply_stochastic_depth, describe  # noqa: E402
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / 'tools/analysis_tools'
 
 
 def run(script, *arguments):

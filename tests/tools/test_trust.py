@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cosub_mm.engine.checkpoints import load_checkpoint
-from cosub_mm.engine.errors import run_tool
+from cosub_mm.launch.errors import run_tool
 from tools import test, train
 
 ROOT = Path(__file__).parents[2]

@@ -1,6 +1,6 @@
 """tools/train.py in a work dir that holds something already, or that another run holds."""
 
-from cosub_mm.engine.work_dir_lock import hold_folders
+from cosub_mm.launch.work_dir_lock import hold_folders
 from tools import train
 
 

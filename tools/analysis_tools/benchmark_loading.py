@@ -14,15 +14,8 @@ from timm.data.loader import fast_collate
 from torch.utils.data import Dataset, Subset
 
 import cosub_mm  # noqa: F401
-from cosub_mm.datasets.checks import set_bad_image_policy
-from cosub_mm.datasets.loading_rates import (
-    Way,
-    measure_core,
-    measure_workers,
-    steps_of,
-    time_steps,
-)
-from cosub_mm.datasets.reference_pipeline import (
+from cosub_mm.analysis.loading_rates import Way, measure_core, measure_workers, steps_of, time_steps
+from cosub_mm.analysis.reference_pipeline import (
     StepImages,
     Steps,
     TorchvisionImages,
@@ -30,8 +23,9 @@ from cosub_mm.datasets.reference_pipeline import (
     torchvision_pipeline,
     torchvision_steps,
 )
-from cosub_mm.engine.errors import UserError, run_tool, user_errors
-from cosub_mm.engine.overrides import OverrideAction
+from cosub_mm.checks.data import set_bad_image_policy
+from cosub_mm.launch.errors import UserError, run_tool, user_errors
+from cosub_mm.launch.overrides import OverrideAction
 
 
 def pair(cfg: Config, images: int) -> tuple[Dataset, Dataset]:

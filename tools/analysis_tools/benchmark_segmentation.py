@@ -6,8 +6,8 @@ from copy import deepcopy
 import torch
 from mmengine.config import Config
 
-from cosub_mm.engine.overrides import OverrideAction
-from cosub_mm.evaluation.step_cost import measure_segmentation_step
+from cosub_mm.analysis.step_cost import measure_segmentation_step
+from cosub_mm.launch.overrides import OverrideAction
 
 
 def parse_args() -> argparse.Namespace:

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cosub_mm.datasets.startup import first_step, make_shards
-from cosub_mm.engine.errors import UserError, run_tool
+from cosub_mm.analysis.startup import first_step, make_shards
+from cosub_mm.launch.errors import UserError, run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/cosub/vit-s_in21k.py'

@@ -7,10 +7,11 @@ import warnings
 from pathlib import Path
 
 import torch
-from depth_tools import cosub_step, host, side_by_side, table7
-from depth_tools.machine import describe_machine
-from depth_tools.variants import VARIANTS, build_model, input_shape
 from mmengine.config import DictAction
+
+from cosub_mm.analysis.depth import cosub_step, host, side_by_side, table7
+from cosub_mm.analysis.depth.variants import VARIANTS, build_model, input_shape
+from cosub_mm.analysis.machine import describe_machine
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 CLOCKS = {'wall': time.perf_counter, 'cpu': time.process_time}

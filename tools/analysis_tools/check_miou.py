@@ -6,8 +6,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
 import cosub_mm  # noqa: F401  (registers)
-from cosub_mm.engine.errors import run_tool
-from cosub_mm.evaluation.label_maps import metrics_of_label_maps
+from cosub_mm.analysis.label_maps import metrics_of_label_maps
+from cosub_mm.launch.errors import run_tool
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -9,11 +9,16 @@ import mmpretrain
 import mmseg
 import timm
 import torch
-from depth_tools.coverage import coverage_table, explain_equality, judge_all, read_tables
-from depth_tools.mm_models import mmpretrain_candidates, mmseg_candidates
-from depth_tools.timm_models import timm_block_candidates, timm_candidates
 
 import cosub_mm  # noqa: F401  registers CosubViT
+from cosub_mm.analysis.depth.coverage import (
+    coverage_table,
+    explain_equality,
+    judge_all,
+    read_tables,
+)
+from cosub_mm.analysis.depth.mm_models import mmpretrain_candidates, mmseg_candidates
+from cosub_mm.analysis.depth.timm_models import timm_block_candidates, timm_candidates
 
 SOURCES = {
     'timm': timm_candidates,

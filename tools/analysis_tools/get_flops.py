@@ -4,8 +4,8 @@ import argparse
 
 from mmengine.config import Config
 
-from cosub_mm.engine.overrides import OverrideAction
-from cosub_mm.evaluation.complexity import complexity, default_shape
+from cosub_mm.analysis.complexity import complexity, default_shape
+from cosub_mm.launch.overrides import OverrideAction
 
 
 def parse_args() -> argparse.Namespace:

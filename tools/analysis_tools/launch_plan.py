@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 
 import cosub_mm  # noqa: F401  (registers)
+from cosub_mm.analysis.training_memory import estimate_memory
 from cosub_mm.engine.batch_size import describe_batch, share_batch
-from cosub_mm.engine.config import load_config
-from cosub_mm.engine.errors import run_tool, user_errors
-from cosub_mm.evaluation.training_memory import estimate_memory
+from cosub_mm.launch.config import load_config
+from cosub_mm.launch.errors import run_tool, user_errors
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

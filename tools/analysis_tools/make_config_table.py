@@ -19,7 +19,7 @@ import yaml
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from cosub_mm.evaluation.complexity import complexity, default_shape
+from cosub_mm.analysis.complexity import complexity, default_shape
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMBERS = 'configs/paper_numbers.csv'

@@ -3,11 +3,11 @@
 import argparse
 
 from cosub_mm.engine.checkpoints import check_weights, load_checkpoint, trusting
-from cosub_mm.engine.config import load_config, set_dataloader_defaults
-from cosub_mm.engine.errors import run_tool, user_errors
 from cosub_mm.engine.finite.batch_dump import read_dump
 from cosub_mm.engine.finite.replay import config_of, replay
 from cosub_mm.engine.runner import CosubRunner
+from cosub_mm.launch.config import load_config, set_dataloader_defaults
+from cosub_mm.launch.errors import run_tool, user_errors
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

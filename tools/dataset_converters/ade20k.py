@@ -5,7 +5,6 @@ The archive is ADEChallengeData2016.zip (http://sceneparsing.csail.mit.edu): 20,
 """
 
 import argparse
-import os
 import re
 import sys
 import zipfile
@@ -20,6 +19,7 @@ from mmengine.utils import ProgressBar
 from PIL import Image
 
 from cosub_mm.safe_files import UnsafeFileError, read_member
+from cosub_mm.whole_files import write_atomically
 
 ROOT = 'ADEChallengeData2016'
 SPLITS = {'training': 20210, 'validation': 2000}
@@ -129,21 +129,13 @@ def _unpack_pair(archive: zipfile.ZipFile, pair: Pair, out: Path) -> str | None:
     problem = problem_of(*contents)
     if problem is None:
         for info, content in zip(members, contents):
-            write_atomically(out / info.filename, content)
+            write_atomically(out / info.filename, content, sync=False)
     return problem
 
 
 def _is_in_place(info: zipfile.ZipInfo, out: Path) -> bool:
     path = out / info.filename
     return path.is_file() and path.stat().st_size == info.file_size
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is either whole or absent, even if the machine stops."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.part')
-    part.write_bytes(content)
-    os.replace(part, path)
 
 
 def extras(archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:

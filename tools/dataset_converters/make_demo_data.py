@@ -7,8 +7,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cosub_mm.datasets.demo import make_demo_data
-from cosub_mm.engine.errors import run_tool, user_errors
+from cosub_mm.demo.data import make_demo_data
+from cosub_mm.launch.errors import run_tool, user_errors
 
 
 def main(argv: Sequence[str] | None = None) -> None:

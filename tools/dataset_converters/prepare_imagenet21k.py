@@ -14,8 +14,8 @@ from pathlib import Path
 
 from rich.progress import track
 
-from cosub_mm.datasets.image_index import find_classes
-from cosub_mm.datasets.preparation import pack, prepare, report
+from cosub_mm.datasets.imagenet21k.image_index import find_classes
+from cosub_mm.datasets.imagenet21k.preparation import pack, prepare, report
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,8 +9,8 @@ from mmengine.config import Config, DictAction
 from mmengine.utils import ProgressBar
 
 import cosub_mm  # noqa: F401  (registers)
+from cosub_mm.checks.every_file import named_datasets, prepare, verify
 from cosub_mm.datasets.decoding import allow_pixels
-from cosub_mm.datasets.verification import named_datasets, prepare, verify
 
 
 def parse_args() -> argparse.Namespace:

@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
+from cosub_mm.architectures.convert import family_of, to_deit, to_mmpretrain, to_timm
 from cosub_mm.architectures.position_grid import check_grid, noted_grid
 from cosub_mm.engine.checkpoints import (
     RAW,
@@ -21,8 +22,7 @@ from cosub_mm.engine.checkpoints import (
     trusting,
     wanted_kind,
 )
-from cosub_mm.engine.errors import UserError, run_tool, user_errors
-from cosub_mm.models.convert import family_of, to_deit, to_mmpretrain, to_timm
+from cosub_mm.launch.errors import UserError, run_tool, user_errors
 
 HUB = 'timm:'
 EXAMPLES = """\

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
+from cosub_mm.analysis.complexity import default_shape
 from cosub_mm.engine.checkpoints import (
     accepted,
     add_accept_argument,
@@ -23,8 +24,7 @@ from cosub_mm.engine.checkpoints import (
     validated_kind,
     wanted_kind,
 )
-from cosub_mm.engine.errors import run_tool, user_errors
-from cosub_mm.evaluation.complexity import default_shape
+from cosub_mm.launch.errors import run_tool, user_errors
 
 NOTE = """\
 The input `images` has the shape (batch, 3, height, width) with any batch size: RGB pixels,

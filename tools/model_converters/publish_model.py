@@ -28,7 +28,7 @@ from cosub_mm.engine.checkpoints import (
     trusting,
     wanted_kind,
 )
-from cosub_mm.engine.errors import run_tool
+from cosub_mm.launch.errors import run_tool
 
 HASH_LENGTH = 8
 NAMES = {AVERAGED: 'Averaged weights (EMA)', RAW: 'Trained weights', UNKNOWN: 'Weights'}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cosub_mm.engine.distributed import end_with_parent
+from cosub_mm.processes import end_with_parent
 
 from .hook import PLAN_VARIABLE
 from .training import PROCESSES, Training

@@ -4,7 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from cosub_mm.engine.checkpoints.files import load_checkpoint
-from cosub_mm.engine.errors import RESUME_EXIT_CODE
+from cosub_mm.launch.errors import RESUME_EXIT_CODE
 
 from .campaign import END_SECONDS, Start
 from .equality import tensors

@@ -63,7 +63,7 @@ class DrawPredictionsHook(Hook):
 
     def _labelled(self, image: np.ndarray, sample):
         # Drawing is needed in tests only: keep it out of the import of the package.
-        from ..drawing import draw_classification
+        from .drawing import draw_classification
 
         score, label = sample.pred_score.max(dim=0)
         true = sample.get('gt_label')
@@ -71,7 +71,7 @@ class DrawPredictionsHook(Hook):
         return draw_classification(image, self._name(int(label)), float(score), true)
 
     def _segmented(self, image: np.ndarray, sample):
-        from ..drawing import class_palette, draw_segmentation
+        from .drawing import class_palette, draw_segmentation
 
         prediction = _label_map(sample.pred_sem_seg.data)
         truth = _label_map(sample.gt_sem_seg.data) if 'gt_sem_seg' in sample else None

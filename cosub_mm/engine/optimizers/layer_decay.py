@@ -7,7 +7,8 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
-from .layer_groups import layer_depths
+from cosub_mm.architectures.layer_depths import layer_depths
+
 from .param_groups import merge_groups, resume_single_groups
 
 __all__ = ['LayerDecayOptimWrapperConstructor']

@@ -10,6 +10,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from cosub_mm.architectures.layer_depths import layer_depths
 from cosub_mm.architectures.position_grid import (
     PositionGridError,
     check_grid,
@@ -17,7 +18,6 @@ from cosub_mm.architectures.position_grid import (
     is_square,
     note_grid,
 )
-from cosub_mm.engine.optimizers.layer_groups import layer_depths
 from cosub_mm.stochastic_depth import apply_stochastic_depth
 
 from .timm_weights import load_timm_file, resize_embedding, resize_loaded_embedding

@@ -16,8 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cosub_mm.engine.finite import NonFiniteLossError, NonFiniteWeightsError, StepWatch, watch
 from cosub_mm.engine.finite.batch_dump import read_dump
 from cosub_mm.engine.hooks import FiniteLossHook
-from cosub_mm.engine.isolation import own_instances
 from cosub_mm.engine.runner import CosubRunner
+from cosub_mm.launch.isolation import own_instances
 from tests.engine.toy import ToyModel, config
 
 NAN = float('nan')

@@ -10,8 +10,8 @@ import torch
 from mmengine.hooks import Hook
 
 from cosub_mm.engine.failed_save import CheckpointNotSaved
-from cosub_mm.engine.isolation import own_instances
 from cosub_mm.engine.runner import CosubRunner
+from cosub_mm.launch.isolation import own_instances
 from tests.engine.toy import ToyMetric, config
 
 BEST = dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='score', rule='greater')

@@ -10,9 +10,9 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from cosub_mm.engine.config import add_training_hooks
 from cosub_mm.engine.hooks import GradientHook, NotTrainedError
 from cosub_mm.engine.runner import CosubRunner
+from cosub_mm.launch.config import add_training_hooks
 
 
 class Net(BaseModel):

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from cosub_mm.engine.optimizers.layer_groups import layer_depths
+from cosub_mm.architectures.layer_depths import layer_depths
 from cosub_mm.engine.optimizers.param_groups import merge_groups
 
 STAGES = st.lists(st.integers(1, 7), min_size=1, max_size=5)

@@ -9,9 +9,9 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from cosub_mm.engine.isolation import own_instances
+from cosub_mm.analysis.complexity import meta_device
 from cosub_mm.engine.runner import CosubRunner
-from cosub_mm.evaluation.complexity import meta_device
+from cosub_mm.launch.isolation import own_instances
 from tests.engine.toy import config
 
 ROOT = Path(__file__).parents[3] / 'configs'

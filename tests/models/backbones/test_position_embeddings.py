@@ -12,10 +12,10 @@ from mmpretrain.models.utils import resize_pos_embed
 from mmpretrain.registry import MODELS
 
 import cosub_mm  # noqa: F401
+from cosub_mm.architectures.convert import ConversionError, to_mmpretrain, to_timm
 from cosub_mm.architectures.position_grid import keep_notes
 from cosub_mm.engine.checkpoints import check_pretrained, match_weights
 from cosub_mm.models.backbones import CosubTIMMBackbone, CosubViT
-from cosub_mm.models.convert import ConversionError, to_mmpretrain, to_timm
 
 ARCH = dict(embed_dims=8, num_layers=1, num_heads=2, feedforward_channels=8)
 TIMM = dict(embed_dim=192, depth=1, num_heads=3, mlp_ratio=1)

@@ -13,7 +13,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 import cosub_mm  # noqa: F401
-from cosub_mm.evaluation.complexity import complexity
+from cosub_mm.analysis.complexity import complexity
 from cosub_mm.stochastic_depth import max_drop_rate
 
 CONFIGS = Path(__file__).parents[3] / 'configs/ade20k'

@@ -1,0 +1,1 @@
+"""ImageNet-21k: its preparation, its index and the data set, from folders or tar shards."""

@@ -1,0 +1,1 @@
+"""Data and stages of ``make demo``."""
