@@ -8,7 +8,7 @@ from .copies.late_copy import verdict_on
 from .places.drop_path import ends_of
 from .rows.functional import STATIC_FROM, kept_count
 from .rows.rule import explain
-from .step.module import StochasticDepth
+from .step.module import Place, StochasticDepth
 
 __all__ = ['BranchReport', 'Report', 'describe', 'realised_drop_rate']
 
@@ -139,11 +139,17 @@ def _branches(end: StochasticDepth) -> list[BranchReport]:
                 place.path,
                 end.drop_prob,
                 implementation,
-                place.undropped or reason,
+                _why(place, reason),
                 place.found,
             )
         )
     return entries
+
+
+def _why(place: Place, reason: str) -> str:
+    if place.own_rate and place.own_rate[1]:
+        reason += f'; its own dropping ({place.own_rate[0]}={place.own_rate[1]}) is switched off'
+    return place.undropped or reason
 
 
 def _cells(branch: BranchReport, batch_size: int) -> tuple[str, ...]:

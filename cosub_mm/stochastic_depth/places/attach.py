@@ -20,6 +20,7 @@ from cosub_mm.stochastic_depth.step.hooks import (
     Watch,
 )
 from cosub_mm.stochastic_depth.step.module import Place, StochasticDepth
+from cosub_mm.stochastic_depth.step.windows import Back, NoteBatch, OneStream, WindowStart
 
 from .drop_path import built_rate, ends_of, is_drop_path, parent_of
 from .table import Branch, Side
@@ -71,7 +72,8 @@ def attach(
         by_spot.setdefault(key, []).append(branch)
         spots[key] = spot
         if rate is None:
-            rate = (kept_rates or {}).get(key, max(map(built_rate, built), default=0.0))
+            own = getattr(block, branch.own_rate) if branch.own_rate else 0.0
+            rate = (kept_rates or {}).get(key, max(own, *map(built_rate, built), 0.0))
         rates.setdefault(key, rate)
     ends = []
     for key, group in by_spot.items():
@@ -89,6 +91,8 @@ def attach(
     for branch, _ in branches:
         for path in branch.inert:
             _make_inert(block, path, counts)
+        if branch.own_rate:
+            setattr(block, branch.own_rate, 0.0)
     _hook(block, by_spot, ends, saving)
     return ends
 
@@ -99,6 +103,8 @@ def detach_all(model: nn.Module) -> None:
     for end in ends_of(model):
         for hook in end.hooks:
             hook.switch(False)
+        if end.place.own_rate:
+            setattr(end.home[0], *end.place.own_rate)
     for module in list(model.modules()):
         for name, child in list(module._modules.items()):
             if isinstance(child, StochasticDepth) and child.place.original:
@@ -122,8 +128,8 @@ def _look_up(block: nn.Module, branch: Branch) -> tuple[_Spot, list[nn.Module | 
     try:
         places = [parent_of(block, path) for path in (branch.end, *branch.inert)]
         originals = [getattr(*place) for place in places]
-        if branch.start is not None:
-            getattr(*parent_of(block, branch.start))
+        for path in branch.paths():
+            getattr(*parent_of(block, path))
         for side in branch.sides:
             block.get_submodule(side.module)
     except AttributeError as error:
@@ -147,6 +153,7 @@ def _record(block: nn.Module, group: list[Branch], place: Place, rate: float) ->
         convolutional=is_convolutional(block),
         undropped='' if rate else first.undropped,
         original=original,
+        own_rate=(first.own_rate, getattr(block, first.own_rate)) if first.own_rate else None,
     )
 
 
@@ -174,14 +181,16 @@ def _hook(
         if group[0].after:
             last = block.get_submodule(group[0].end)
             hooks.append(Hook(last, 'register_forward_hook', Finish(end)))
-        starts = [branch.start for branch in group if branch.start is not None]
+        started = [branch for branch in group if branch.start is not None]
         if end.implementation == 'mask':
-            starts = []
-        for path in starts:
-            hooks += _start(block, path, end, group[0], saving)
-        if starts:
+            started = []
+        for branch in started:
+            hooks += _start(block, branch, end, saving)
+        if started:
             begun.append(end)
             hooks += [_side(block, side, end) for branch in group for side in branch.sides]
+        if any(branch.one_stream for branch in group):
+            hooks.append(Hook(block, 'register_forward_pre_hook', OneStream(end)))
         end.hooks = hooks
     if begun:
         watch = Hook(
@@ -192,12 +201,13 @@ def _hook(
         end.train(end.training)
 
 
-def _start(
-    block: nn.Module, path: str, end: StochasticDepth, branch: Branch, saving: Callable | None
-) -> list:
+def _start(block: nn.Module, branch: Branch, end: StochasticDepth, saving: Callable | None) -> list:
     """The hooks where one branch starts."""
+    path = branch.start
     owner, name = parent_of(block, path)
     first = getattr(owner, name)
+    if branch.back:
+        return _windows(block, branch, end, first)
     kind = SharedStart if None in end.place.starts else Start
     if not isinstance(first, nn.Module):
         start = kind(end, block, path, None)
@@ -211,6 +221,18 @@ def _start(
     if may_save:
         hooks.append(Hook(first, 'register_forward_hook', Leave(end), always_call=True))
     return hooks
+
+
+def _windows(block: nn.Module, branch: Branch, end: StochasticDepth, first: nn.Module) -> list:
+    """The hooks of a branch that needs all rows again before it ends."""
+    start = WindowStart(end, block, branch.start, first)
+    end.starts.append(start)
+    back = block.get_submodule(branch.back)
+    return [
+        Hook(block, 'register_forward_pre_hook', NoteBatch(start), with_kwargs=True),
+        Hook(first, 'register_forward_pre_hook', start),
+        Hook(back, 'register_forward_hook', Back(end)),
+    ]
 
 
 def _side(block: nn.Module, side: Side, end: StochasticDepth) -> Hook:

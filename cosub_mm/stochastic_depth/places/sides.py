@@ -5,7 +5,7 @@ from inspect import signature
 
 from torch import nn
 
-from .table import Branch, Side, class_name
+from .table import Branch, Side, class_name, is_registered
 
 __all__ = ['SIDES', 'with_sides']
 
@@ -19,12 +19,21 @@ Blocks that other models call with nothing by sample do without the hooks that t
 
 
 def with_sides(model: nn.Module, name: str, branches: tuple[Branch, ...]) -> tuple[Branch, ...]:
-    """``branches`` of the block ``name``, with the :data:`SIDES` that ``model`` gives it."""
+    """``branches`` of the block ``name``, with the :data:`SIDES` that ``model`` gives it.
+
+    Of what the table names, only those that there are: versions of a library take others.
+    """
+    block = model.get_submodule(name)
+    if not is_registered(block):
+        branches = tuple(
+            replace(branch, sides=tuple(side for side in branch.sides if _takes(block, side)))
+            for branch in branches
+        )
     path, given = '', [*SIDES.get(class_name(type(model)), ())]
     for part in name.split('.')[:-1]:
         path = f'{path}.{part}'.lstrip('.')
         given += SIDES.get(class_name(type(model.get_submodule(path))), ())
-    sides = [side for side in given if name and _takes(model.get_submodule(name), side)]
+    sides = [side for side in given if name and _takes(block, side)]
     if not sides:
         return branches
     first = replace(branches[0], sides=tuple(dict.fromkeys((*branches[0].sides, *sides))))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 __all__ = [
     'data_parallel',
     'explain_failure',
+    'many_streams',
     'no_start',
     'not_ended',
     'other_rows',
@@ -105,6 +106,16 @@ def data_parallel(place: Any) -> RuntimeError:
     return RuntimeError(
         f'{place.block}: a replica of the model runs, as nn.DataParallel makes them; its threads '
         f"would share one plan of rows. Use DistributedDataParallel, or implementation='mask'."
+    )
+
+
+def many_streams(place: Any, x: Any) -> RuntimeError:
+    """A block was given several streams at once."""
+    return RuntimeError(
+        f'{place.block} ({place.block_type}) was given a {type(x).__name__} of {len(x)} streams, '
+        f'which it joins into one without a dimension of samples, so that no sample could be '
+        f'dropped. Call the model once for each (each crop size), or leave it to the drop path '
+        f'rate that it is built with.'
     )
 
 

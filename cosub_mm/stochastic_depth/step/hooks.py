@@ -194,13 +194,25 @@ class SideRows:
         given = self.name in kwargs
         if not given and self.position >= len(args):
             return None
-        x = kwargs[self.name] if given else args[self.position]
-        if not isinstance(x, Tensor) or x.ndim != self.ndim or x.shape[0] != plan.rows.batch:
+        x = self._kept(kwargs[self.name] if given else args[self.position], plan.rows)
+        if x is None:
             return None
-        x = x.index_select(0, plan.rows.index)
         if given:
             return args, {**kwargs, self.name: x}
         return (*args[: self.position], x, *args[self.position + 1 :]), kwargs
+
+    def _kept(self, x: Any, rows: Any) -> Any:
+        """The kept rows of x; None where all samples share it."""
+        if isinstance(x, tuple) and all(isinstance(part, Tensor) for part in x):
+            parts = [self._kept(part, rows) for part in x]
+            return None if any(part is None for part in parts) else (*parts,)
+        if not isinstance(x, Tensor) or x.ndim != self.ndim:
+            return None
+        if x.shape[0] == rows.batch:
+            return x.index_select(0, rows.index)
+        if x.shape[0] and x.shape[0] % rows.batch == 0:  # an entry a sample and head
+            return x.unflatten(0, (rows.batch, -1)).index_select(0, rows.index).flatten(0, 1)
+        return None
 
 
 class Watch:
@@ -230,8 +242,10 @@ class Finish:
     def __init__(self, end: StochasticDepth) -> None:
         self.end = end
 
-    def __call__(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor:
-        """End the branch."""
+    def __call__(self, module: nn.Module, args: tuple, output: Any) -> Any:
+        """End the branch; of a tuple, as attention returns it, the first entry is the residual."""
+        if isinstance(output, tuple):
+            return (self.end(output[0]), *output[1:])
         return self.end(output)
 
 

@@ -31,6 +31,7 @@ class Place:
         settings: drop_rate, schedule and implementation of the call that put it there.
         skipped: places in which no residual ends, and why, as that call found them.
         original: what stood here, if anything did.
+        own_rate: attribute of the block with a rate of its own, which is switched off, and that.
     """
 
     block: str = ''
@@ -43,6 +44,7 @@ class Place:
     settings: tuple = ()
     skipped: tuple[tuple[str, str], ...] = ()
     original: tuple[nn.Module | None, ...] = ()
+    own_rate: tuple[str, float] | None = None
 
 
 class StochasticDepth(nn.Module):

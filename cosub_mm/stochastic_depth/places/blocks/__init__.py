@@ -1,0 +1,1 @@
+"""The table, library by library. No file imports the library that it is about."""
