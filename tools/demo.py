@@ -21,7 +21,7 @@ from PIL import Image
 from cosub_mm.analysis.curves import plot_curves
 from cosub_mm.demo.data import VERSION
 from cosub_mm.demo.stages import Stage, StageResult, duration, run_stages
-from cosub_mm.launch.errors import run_tool
+from cosub_mm.launch.errors import run_tool, user_errors
 from cosub_mm.processes import end_with_make
 from cosub_mm.whole_files import write_atomically
 
@@ -220,6 +220,9 @@ def run(argv: Sequence[str] | None = None) -> None:
     end_with_make()
     signal.signal(signal.SIGTERM, _interrupt)
     say = partial(print, flush=True)
+    with user_errors('making the folders'):
+        for folder in (data, work_dir):
+            Path(folder).mkdir(parents=True, exist_ok=True)
     rows = run_stages(stages(data, work_dir), work_dir, ROOT, args.overwrite, say)
     files = [Path(work_dir, name) for name in (*PICTURES, 'table.md', 'table.json')]
     done_before = all(row.reused for row in rows[1:])

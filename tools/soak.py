@@ -45,6 +45,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def run(argv: Sequence[str] | None = None) -> bool:
     """Soak, print and write the table; returns whether all promises were kept."""
     args = parse_args(argv)
+    if args.minutes <= 0 or args.step_seconds < 0 or (args.epochs or 1) < 1:
+        raise UserError('--minutes and --epochs must be more than 0, --step-seconds 0 or more.')
     with tempfile.TemporaryDirectory(prefix='soak_') as temporary:
         folder = (args.work_dir or Path(temporary)).absolute()
         if args.work_dir and folder.exists() and any(folder.iterdir()):
@@ -83,9 +85,7 @@ def _soak(args: argparse.Namespace, folder: Path, command: str) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; the exit code."""
-    kept = []
-    code = run_tool(lambda arguments: kept.append(run(arguments)), argv)
-    return code or int(not kept[0])
+    return run_tool(lambda line: int(not run(line)), argv)
 
 
 if __name__ == '__main__':

@@ -84,11 +84,12 @@ def run_tool(main: Callable[[list[str] | None], object], argv: list[str] | None 
     ``COSUB_DEBUG=1`` prints the traceback of user errors as well, and those of all processes.
 
     Args:
-        main: the tool, called with ``argv``.
+        main: the tool, called with ``argv``; a number that it returns is its exit code, for what is
+            no error and not what was hoped for either (1: broken images were found).
         argv: its arguments; ``None`` for those of the command line.
     """
     try:
-        main(argv)
+        code = main(argv)
     except KeyboardInterrupt as error:
         if may_speak(error):
             print('interrupted', file=sys.stderr)
@@ -111,4 +112,4 @@ def run_tool(main: Callable[[list[str] | None], object], argv: list[str] | None 
         return 2
     # Not after an error: NCCL would wait for processes that may be gone.
     close_process_group()
-    return 0
+    return code if type(code) is int else 0

@@ -89,7 +89,7 @@ def test_every_broken_pair_is_named_and_not_written(tmp_path):
 def test_counts_are_those_of_the_official_archive(tmp_path):
     archive = write_zip(tmp_path / 'ade.zip', members())
     result = run(archive, tmp_path / 'out', '--expect', '20210', '2000')
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert '3 training and 2 validation images' in result.stderr
     assert '20,210 training and 2,000 validation' in result.stderr
     assert not (tmp_path / 'out').exists()
@@ -101,6 +101,6 @@ def test_missing_or_truncated_archive(tmp_path, content):
     if content:
         archive.write_bytes(content)
     result = run(archive, tmp_path / 'out')
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert 'Traceback' not in result.stderr
     assert ('there is no archive' if content is None else 'not a whole zip') in result.stderr

@@ -24,6 +24,7 @@ from cosub_mm.analysis.reference_pipeline import (
     torchvision_steps,
 )
 from cosub_mm.checks.data import set_bad_image_policy
+from cosub_mm.launch.config import load_config
 from cosub_mm.launch.errors import UserError, run_tool, user_errors
 from cosub_mm.launch.overrides import OverrideAction
 
@@ -138,8 +139,8 @@ def main(argv: Sequence[str] | None) -> None:
     )
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    with user_errors('reading the config'):
+        cfg = load_config(args.config, args.cfg_options)
     if args.data_root:
         cfg.train_dataloader.dataset.data_root = args.data_root
     if args.images <= args.batch_size:

@@ -1,16 +1,20 @@
 """Measure a training step of a segmentor with and without stochastic depth, and co-trained."""
 
 import argparse
+import sys
+from collections.abc import Sequence
 from copy import deepcopy
 
 import torch
 from mmengine.config import Config
 
 from cosub_mm.analysis.step_cost import measure_segmentation_step
+from cosub_mm.launch.config import load_config
+from cosub_mm.launch.errors import UserError, run_tool, user_errors
 from cosub_mm.launch.overrides import OverrideAction
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Step time and memory of a segmentor on random images: without stochastic '
         'depth, with blocks masked (computed and thrown away), with blocks skipped (ours), and '
@@ -27,7 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options', nargs='+', action=OverrideAction, help='key=value settings'
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def variants(cfg: Config, rate: float) -> dict[str, Config]:
@@ -65,15 +69,16 @@ def _variant(cfg: Config, kind: str, rate: float, implementation: str) -> Config
     return cfg
 
 
-def main() -> None:
-    args = parse_args()
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+def main(argv: Sequence[str] | None) -> None:
+    """Print a row for each kind of training."""
+    args = parse_args(argv)
+    with user_errors('reading the config'):
+        cfg = load_config(args.config, args.cfg_options)
     rate = args.drop_rate
     if rate is None:
         rate = cfg.model.get('drop_path_rate') or cfg.model.backbone.get('drop_path_rate', 0)
     if not 0 < rate < 1:
-        raise SystemExit(f'error: --drop-rate {rate} must lie between 0 and 1.')
+        raise UserError(f'--drop-rate {rate} must lie between 0 and 1.')
     print(
         f'{args.config}, {args.batch} images of {args.crop}x{args.crop}, drop rate {rate}, '
         f'{args.device}, torch {torch.__version__}, {torch.get_num_threads()} threads'
@@ -91,4 +96,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run_tool(main))

@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,12 +13,13 @@ from mmengine.config import DictAction
 from cosub_mm.analysis.depth import cosub_step, host, side_by_side, table7
 from cosub_mm.analysis.depth.variants import VARIANTS, build_model, input_shape
 from cosub_mm.analysis.machine import describe_machine
+from cosub_mm.launch.errors import run_tool
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 CLOCKS = {'wall': time.perf_counter, 'cpu': time.process_time}
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='No drop, masking, index_add, DINOv2-style subset and ours side by side, in '
         'turns within one run: forward and backward, without optimiser.'
@@ -63,11 +65,11 @@ def parse_args() -> argparse.Namespace:
         '--host', action='store_true', help='what Python costs a branch, on tiny tensors'
     )
     parser.add_argument('--output', type=Path, help='folder for the table (.md) and plot (.png)')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> int:
-    args = parse_args()
+def main(argv: Sequence[str] | None) -> int:
+    args = parse_args(argv)
     problem = _problem(args)
     if problem:
         print(f'error: {problem}', file=sys.stderr)
@@ -180,4 +182,4 @@ def _write(args: argparse.Namespace, what: str, head: list[str], table: str, row
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run_tool(main))

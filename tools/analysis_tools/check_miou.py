@@ -2,12 +2,12 @@
 
 import argparse
 
-from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
 import cosub_mm  # noqa: F401  (registers)
 from cosub_mm.analysis.label_maps import metrics_of_label_maps
-from cosub_mm.launch.errors import run_tool
+from cosub_mm.launch.config import load_config
+from cosub_mm.launch.errors import run_tool, user_errors
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -23,7 +23,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def run(argv: list[str] | None) -> None:
     args = parse_args(argv)
-    cfg = Config.fromfile(args.config)
+    with user_errors('reading the config'):
+        cfg = load_config(args.config)
     init_default_scope('mmseg')
     dataset_cfg = dict(cfg.test_dataloader.dataset, pipeline=[], lazy_init=True)
     if args.data_root:

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import mmpretrain
@@ -19,6 +20,7 @@ from cosub_mm.analysis.depth.coverage import (
 )
 from cosub_mm.analysis.depth.mm_models import mmpretrain_candidates, mmseg_candidates
 from cosub_mm.analysis.depth.timm_models import timm_block_candidates, timm_candidates
+from cosub_mm.launch.errors import run_tool
 
 SOURCES = {
     'timm': timm_candidates,
@@ -29,7 +31,7 @@ SOURCES = {
 DOCUMENT = Path(__file__).parents[2] / 'docs/stochastic_depth_coverage.md'
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Apply stochastic depth to one small model of every family, compare subset '
         'with mask in float64, and write the table. Exits with 1 if a model is handled wrongly.'
@@ -42,11 +44,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--output', type=Path, default=DOCUMENT, help=f'markdown file; by default {DOCUMENT.name}'
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> int:
-    args = parse_args()
+def main(argv: Sequence[str] | None) -> int:
+    args = parse_args(argv)
     warnings.simplefilter('ignore')
     if args.update and not args.output.exists():
         print(f'error: {args.output} is not there to be updated.', file=sys.stderr)
@@ -98,4 +100,4 @@ def _head() -> str:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run_tool(main))

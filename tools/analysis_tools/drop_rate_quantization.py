@@ -1,15 +1,18 @@
 """Print and plot what rounding the number of kept rows makes of a drop rate (Appendix C)."""
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from cosub_mm.launch.errors import run_tool, user_errors
 from cosub_mm.stochastic_depth import rounded_rate
 from cosub_mm.stochastic_depth.rows.schedule import ROUNDINGS
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--rates', type=float, nargs='+', default=[0.05, 0.1, 0.2, 0.45, 0.6])
@@ -23,7 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--draws', type=int, default=2000, help='draws that `ours` is measured on')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path, help='write the plot to this file, e.g. rates.png')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def measure(args: argparse.Namespace) -> dict[tuple[float, str], list[float]]:
@@ -61,10 +64,11 @@ def plot(args: argparse.Namespace, realised: dict[tuple[float, str], list[float]
     plt.close(figure)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None) -> None:
     """Print the table and, with --out, write the plot."""
-    args = parse_args()
-    realised = measure(args)
+    args = parse_args(argv)
+    with user_errors('drawing the rows'):
+        realised = measure(args)
     print(f'{"asked":>6} {"rows":>5} ' + ' '.join(f'{name:>8}' for name in ROUNDINGS))
     for rate in args.rates:
         for i, batch in enumerate(args.batch_sizes):
@@ -76,7 +80,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except ValueError as error:
-        raise SystemExit(f'error: {error}') from None
+    sys.exit(run_tool(main))

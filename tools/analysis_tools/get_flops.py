@@ -1,14 +1,16 @@
 """Print parameters and FLOPs of a config by both conventions, without computing anything."""
 
 import argparse
-
-from mmengine.config import Config
+import sys
+from collections.abc import Sequence
 
 from cosub_mm.analysis.complexity import complexity, default_shape
+from cosub_mm.launch.config import load_config
+from cosub_mm.launch.errors import run_tool, user_errors
 from cosub_mm.launch.overrides import OverrideAction
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Parameters and FLOPs (multiply-adds of one image) of a classifier or '
         'segmentor. The model is built on the meta device: no weights, no memory, no GPU.'
@@ -25,17 +27,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options', nargs='+', action=OverrideAction, help='key=value settings'
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: Sequence[str] | None) -> None:
+    """Print a row for each config."""
+    args = parse_args(argv)
     print(f'{"config":<44}{"input":>11}{"params":>11}{"FLOPs":>11}{"without attention":>20}')
     for path in args.configs:
-        cfg = Config.fromfile(path)
-        cfg.merge_from_dict(args.cfg_options or {})
-        shape = tuple(args.shape or default_shape(cfg))
-        result = complexity(cfg, shape)
+        with user_errors('building the model'):
+            cfg = load_config(path, args.cfg_options)
+            shape = tuple(args.shape or default_shape(cfg))
+            result = complexity(cfg, shape)
         print(
             f'{path.removeprefix("configs/"):<44}{"x".join(map(str, shape)):>11}'
             f'{result.params / 1e6:>9.2f} M{result.flops / 1e9:>9.1f} G'
@@ -49,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run_tool(main))

@@ -20,6 +20,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from cosub_mm.analysis.complexity import complexity, default_shape
+from cosub_mm.launch.errors import run_tool, user_errors
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMBERS = 'configs/paper_numbers.csv'
@@ -266,7 +267,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     MMLogger.get_current_instance().setLevel(logging.ERROR)
     stale = []
-    for path, text in make_files(args.root).items():
+    with user_errors('reading the configs'):
+        files = make_files(args.root)
+    for path, text in files.items():
         file = args.root / path
         if file.is_file() and file.read_text(encoding='utf-8') == text:
             continue
@@ -286,4 +289,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run_tool(main))

@@ -51,8 +51,7 @@ def run(argv: list[str] | None) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    found: list[int] = []
-    return run_tool(lambda line: found.append(run(line)), argv) or found[0]
+    return run_tool(run, argv)
 
 
 if __name__ == '__main__':

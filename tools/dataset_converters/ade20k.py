@@ -9,7 +9,7 @@ import re
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ import numpy as np
 from mmengine.utils import ProgressBar
 from PIL import Image
 
+from cosub_mm.launch.errors import UserError, run_tool
 from cosub_mm.safe_files import UnsafeFileError, read_member
 from cosub_mm.whole_files import write_atomically
 
@@ -38,7 +39,7 @@ class Pair(NamedTuple):
     mask: zipfile.ZipInfo | None
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Unpack and check ADE20k. Started again after an interruption, it goes on '
         'where it stopped: a file is in its place only when it is complete and checked.'
@@ -53,7 +54,7 @@ def parse_args() -> argparse.Namespace:
         metavar=('TRAINING', 'VALIDATION'),
         help='images of each split (default: 20210 2000), for a subset of your own',
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def find_pairs(archive: zipfile.ZipFile) -> list[Pair]:
@@ -73,8 +74,8 @@ def check_counts(pairs: list[Pair], expected: dict[str, int]) -> None:
     """Stop before unpacking if the archive is not the one that we know."""
     counts = {split: sum(pair.split == split for pair in pairs) for split in expected}
     if counts != expected:
-        sys.exit(
-            f'error: the archive has {_list(counts)} images, but {_list(expected)} are expected. '
+        raise UserError(
+            f'the archive has {_list(counts)} images, but {_list(expected)} are expected. '
             f'Is it the whole {ROOT}.zip? For a subset of your own give --expect.'
         )
 
@@ -151,14 +152,17 @@ def _size(image: Image.Image) -> str:
     return f'{image.width}x{image.height}'
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: Sequence[str] | None) -> int:
+    """Unpack; 1 if pairs are broken."""
+    args = parse_args(argv)
     if not args.archive.is_file():
-        sys.exit(f'error: there is no archive {args.archive}.')
+        raise UserError(f'there is no archive {args.archive}.')
     try:
         archive = zipfile.ZipFile(args.archive)
     except zipfile.BadZipFile as error:
-        sys.exit(f'error: {args.archive} is not a whole zip archive ({error}). Download it again.')
+        raise UserError(
+            f'{args.archive} is not a whole zip archive ({error}). Download it again.'
+        ) from error
     with archive:
         pairs = find_pairs(archive)
         check_counts(pairs, dict(zip(SPLITS, args.expect)))
@@ -169,11 +173,12 @@ def main() -> None:
             except UnsafeFileError as error:
                 problems.append(f'it is not unpacked: {error}')
     if problems:
-        sys.exit(
-            '\n'.join([f'error: {len(problems)} of {len(pairs)} pairs are broken:', *problems])
-        )
+        lines = [f'error: {len(problems)} of {len(pairs)} pairs are broken:', *problems]
+        print('\n'.join(lines), file=sys.stderr)
+        return 1
     print(f'{len(pairs):,} images and masks are in {args.out / ROOT}, each one checked.')
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run_tool(main))

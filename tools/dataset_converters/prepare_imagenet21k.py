@@ -16,10 +16,15 @@ from rich.progress import track
 
 from cosub_mm.datasets.imagenet21k.image_index import find_classes
 from cosub_mm.datasets.imagenet21k.preparation import pack, prepare, report
+from cosub_mm.launch.errors import run_tool, user_errors
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0 if every class is in the index with an image, 1 otherwise."""
+    """Run the command line ``argv``; 1 if a class is without an image or could not be read."""
+    return run_tool(run, argv)
+
+
+def run(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -27,17 +32,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes that decode')
     args = parser.parse_args(argv)
     try:
-        total = len(find_classes(args.root))
-        results = list(track(prepare(args.root, args.workers), 'Classes', total=total))
-        failed = any(result.error or not result.kept for result in results)
-        if not failed:
-            pack(args.root)
-    except (OSError, ValueError) as error:
-        print(f'Error: {error}', file=sys.stderr)
-        return 1
+        with user_errors('preparing the classes'):
+            total = len(find_classes(args.root))
+            results = list(track(prepare(args.root, args.workers), 'Classes', total=total))
+            failed = any(result.error or not result.kept for result in results)
+            if not failed:
+                pack(args.root)
     except KeyboardInterrupt:
-        print('Interrupted. The same command goes on where this one stopped.', file=sys.stderr)
-        return 130
+        print('The same command goes on where this one stopped.', file=sys.stderr)
+        raise
     print(report(sorted(results)))
     return int(failed)
 

@@ -2,18 +2,20 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
 from mmengine.utils import ProgressBar
 
 import cosub_mm  # noqa: F401  (registers)
 from cosub_mm.checks.every_file import named_datasets, prepare, verify
 from cosub_mm.datasets.decoding import allow_pixels
+from cosub_mm.launch.config import load_config
+from cosub_mm.launch.errors import UserError, run_tool, user_errors
+from cosub_mm.launch.overrides import OverrideAction
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Decode every image and mask of any classification or segmentation config, '
         'compare sizes, labels and classes, and report what is broken. Exit code 1 if anything is.'
@@ -26,21 +28,22 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--max-image-pixels', type=int, metavar='N', help='decode pictures of up to 2 N pixels'
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value settings')
-    return parser.parse_args()
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=OverrideAction, help='key=value settings'
+    )
+    return parser.parse_args(argv)
 
 
 def progress(total: int) -> Callable[[], None]:
     return ProgressBar(total).update if total else lambda: None
 
 
-def main() -> None:
-    args = parse_args()
-    if not args.config.is_file():
-        sys.exit(f'error: there is no config {args.config}.')
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
-    num_classes = prepare(cfg)
+def main(argv: Sequence[str] | None) -> int:
+    """Verify; 1 if files are broken."""
+    args = parse_args(argv)
+    with user_errors('reading the config'):
+        cfg = load_config(str(args.config), args.cfg_options)
+        num_classes = prepare(cfg)
     allow_pixels(args.max_image_pixels)
     reports = []
     for name, dataset in named_datasets(cfg):
@@ -48,7 +51,7 @@ def main() -> None:
         reports.append(verify(name, dataset, num_classes, args.workers, progress))
         print()
     if not reports:
-        sys.exit(f'error: {args.config} has no dataloader.')
+        raise UserError(f'{args.config} has no dataloader.')
     args.report.parent.mkdir(parents=True, exist_ok=True)
     args.report.write_text('\n'.join(map(str, reports)) + '\n')
     for report in reports:
@@ -57,8 +60,8 @@ def main() -> None:
             print(f'  note: {note}')
     broken = sum(len(report.broken) for report in reports)
     print(f'{broken:,} broken, listed in {args.report}' if broken else 'Nothing is broken.')
-    sys.exit(1 if broken else 0)
+    return int(bool(broken))
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run_tool(main))

@@ -22,7 +22,7 @@ from cosub_mm.datasets.imagenet21k.image_table import ImageTable
 from cosub_mm.datasets.imagenet21k.preparation import prepare_class
 from cosub_mm.safe_files import UnsafeFileError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TOOL = runpy.run_path(str(ROOT / 'tools/dataset_converters/prepare_imagenet21k.py'))
 CLASSES = {'n01': 3, 'n02': 2, 'n10': 4}
 PIPELINE = [

@@ -1,0 +1,72 @@
+"""Every tool says an error of its user in the same way: one line, exit code 2."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from cosub_mm.launch.errors import UserError, run_tool
+
+TOOLS = Path(__file__).parents[2] / 'tools'
+CONFIG = 'configs/cosub/vit-b_in21k.py'
+MISSPELT = ('--cfg-options', 'optim_wraper.optimizer.lr=1')
+NO_CONFIG = ('no_such_config.py',)
+# script -> arguments that are wrong in different ways
+WRONG = {
+    'train.py': [NO_CONFIG, (CONFIG, *MISSPELT)],
+    'test.py': [(*NO_CONFIG, 'no_such.pth'), (CONFIG, 'no_such.pth')],
+    'demo.py': [('--work-dir', __file__)],
+    'soak.py': [('--minutes', '-1')],
+    'analysis_tools/benchmark_loading.py': [NO_CONFIG, (CONFIG, *MISSPELT)],
+    'analysis_tools/benchmark_segmentation.py': [NO_CONFIG, (CONFIG, *MISSPELT)],
+    'analysis_tools/benchmark_startup.py': [('--images', '0')],
+    'analysis_tools/benchmark_stochastic_depth.py': [('--rates', '1.2'), ('--table7',)],
+    'analysis_tools/check_miou.py': [(*NO_CONFIG, 'no_folder')],
+    'analysis_tools/coverage_stochastic_depth.py': [('--update', '--output', 'no_such.md')],
+    'analysis_tools/drop_rate_quantization.py': [('--rates', '1.5')],
+    'analysis_tools/get_flops.py': [NO_CONFIG, (CONFIG, *MISSPELT)],
+    'analysis_tools/launch_plan.py': [(*NO_CONFIG, '--gpus', '8')],
+    'analysis_tools/make_config_table.py': [('--root', 'no_such_root')],
+    'analysis_tools/replay_batch.py': [('no_such_dump.pth',)],
+    'dataset_converters/ade20k.py': [('no_such.zip',), (__file__,)],
+    'dataset_converters/make_demo_data.py': [('--out', __file__)],
+    'dataset_converters/prepare_imagenet21k.py': [('no_such_folder',)],
+    'dataset_converters/verify_dataset.py': [NO_CONFIG, (CONFIG, *MISSPELT)],
+    'model_converters/convert.py': [('no_such.pth', 'out.pth', '--to', 'timm')],
+    'model_converters/export_onnx.py': [(*NO_CONFIG, 'no_such.pth', 'out.onnx')],
+    'model_converters/publish_model.py': [('no_such.pth', 'out.pth')],
+}
+CASES = [
+    pytest.param(tool, line, id=f'{Path(tool).stem} {i}')
+    for tool, lines in WRONG.items()
+    for i, line in enumerate(lines)
+]
+
+
+def test_no_tool_is_left_out():
+    scripts = [path for path in TOOLS.rglob('*.py') if "'__main__'" in path.read_text()]
+    assert {str(path.relative_to(TOOLS)) for path in scripts} == set(WRONG)
+
+
+@pytest.mark.parametrize(('tool', 'line'), CASES)
+def test_a_wrong_argument_is_one_line_and_2(tool, line, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', [str(TOOLS / tool), *line])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(TOOLS / tool), run_name='__main__')
+    error = capsys.readouterr().err
+    assert stop.value.code == 2, error
+    assert error.count('error: ') == 1 and 'Traceback' not in error, error
+
+
+def test_a_result_that_is_no_error_has_its_own_code(capsys):
+    assert run_tool(lambda argv: 1) == 1
+    assert run_tool(lambda argv: True) == 0  # what a run returns otherwise is not for the shell
+    assert run_tool(lambda argv: None) == 0
+    assert capsys.readouterr().err == ''
+
+    def wrong(argv):
+        raise UserError('no such thing')
+
+    assert run_tool(wrong) == 2
+    assert capsys.readouterr().err == 'error: no such thing\n'
