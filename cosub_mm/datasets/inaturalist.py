@@ -14,6 +14,13 @@ from .listing import check_classes_present, check_count, check_files_present, on
 __all__ = ['INaturalist2018', 'INaturalist2019', 'INaturalistYear']
 
 
+_FIELDS = {
+    'images': dict(id=int, file_name=str),
+    'annotations': dict(image_id=int, category_id=int),
+    'categories': dict(id=int, name=str),
+}
+
+
 class INaturalistYear(BaseDataset):
     """A year of the iNaturalist competition (https://github.com/visipedia/inat_comp).
 
@@ -86,12 +93,22 @@ class INaturalistYear(BaseDataset):
         except json.JSONDecodeError as error:
             raise ValueError(f'{path} is no whole JSON file ({error}). Unpack it again.') from error
         content = content if isinstance(content, dict) else {}
-        missing = {'images', 'annotations', 'categories'} - set(content)
+        missing = set(_FIELDS) - set(content)
         if missing:
             raise ValueError(
                 f'{path} lacks {", ".join(sorted(missing))}: it is not an annotation file of '
                 f'iNaturalist (the test files have no annotations).'
             )
+        for part, fields in _FIELDS.items():
+            entries = content[part] if isinstance(content[part], list) else [None]
+            for entry in entries:
+                if not isinstance(entry, dict) or not all(
+                    isinstance(entry.get(name), kind) for name, kind in fields.items()
+                ):
+                    raise ValueError(
+                        f'{path}: {ascii(entry)[:100]} is no entry of {part}; such a one has '
+                        f'{", ".join(fields)}. Unpack it again.'
+                    )
         return content
 
     def _labels_of_images(self, content: dict, label_of: dict[int, int]) -> dict[int, int]:

@@ -17,6 +17,8 @@ from mmengine.dist import get_local_rank
 from mmpretrain.registry import DATA_SAMPLERS
 from torch.utils.data import Dataset
 
+from cosub_mm.safe_files import UnsafeFileError, open_regular
+
 from .imagenet21k.tar_backend import PREFIX, parse_address
 
 __all__ = ['ShuffleBufferSampler', 'ask_for']
@@ -159,13 +161,10 @@ def ask_for(dataset: Dataset, first: int, last: int) -> None:
             places.append((address, 0, 0))  # a length of 0: up to the end
     for path, start, size in _joined(places):
         try:
-            descriptor = os.open(path, os.O_RDONLY)
-        except OSError:
+            with open_regular(path) as file:
+                os.posix_fadvise(file.fileno(), start, size, os.POSIX_FADV_WILLNEED)
+        except (OSError, UnsafeFileError):
             continue
-        try:
-            os.posix_fadvise(descriptor, start, size, os.POSIX_FADV_WILLNEED)
-        finally:
-            os.close(descriptor)
 
 
 def _joined(places: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:

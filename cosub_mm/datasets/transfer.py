@@ -1,8 +1,13 @@
 """mmpretrain's data sets of Table 14, with the checks that they lack."""
 
+import os
+from collections.abc import Iterator
+
 import numpy as np
 from mmpretrain.datasets import CIFAR10, CIFAR100, Flowers102, StanfordCars
 from mmpretrain.registry import DATASETS
+
+from cosub_mm.safe_files import UnsafeFileError, mat_problem, path_below, pickle_problem
 
 from .listing import check_count, check_files_present, one_of
 
@@ -47,8 +52,18 @@ class CheckedDataset:
             ) from error
 
     def load_data_list(self) -> list[dict]:
-        """List the data set as mmpretrain does, then check it."""
+        """List the data set as mmpretrain does, with what it reads looked at before, and check it.
+
+        Raises:
+            UnsafeFileError: labels that are no regular file, unpack to more than a list of labels
+                has or hold code, or name pictures elsewhere than in their folder.
+        """
+        problem = next(filter(None, map(self._file_problem, self._label_files())), None)
+        if problem:
+            raise UnsafeFileError(problem)
         data_list = super().load_data_list()
+        for path in (info['img_path'] for info in data_list if 'img_path' in info):
+            path_below(self.img_prefix, os.path.relpath(path, self.img_prefix), self.ann_file)
         if self.check:
             name = self._name(self.split)
             labels = {info['gt_label'] for info in data_list}
@@ -57,13 +72,23 @@ class CheckedDataset:
             check_files_present(name, (i['img_path'] for i in data_list if 'img_path' in i))
         return data_list
 
+    def _label_files(self) -> Iterator[str]:
+        """The files that mmpretrain reads labels from, as far as they exist."""
+        named = [self.ann_file, getattr(self, 'train_test_split_file', '')]
+        return (path for path in named if path and os.path.exists(path))
+
+    def _file_problem(self, path: str) -> str:
+        return mat_problem(path)
+
     @classmethod
     def _name(cls, split: str) -> str:
         return f'{cls.__name__.removeprefix("Checked")} {split}'
 
 
-class _InBGR:
-    """Mixin for arrays that come as RGB: give them as BGR, as every loader of mmcv gives images.
+class _Pickled:
+    """Mixin for CIFAR, whose files are pickles of arrays, which come as RGB.
+
+    They are given as BGR, as every loader of mmcv gives images.
 
     The colour operations of mmcv and mmpretrain weigh the channels in that order, and a padding
     colour is written in it. ``to_rgb=True`` in the data preprocessor, as for image files.
@@ -75,9 +100,18 @@ class _InBGR:
             info['img'] = np.ascontiguousarray(info['img'][..., ::-1])
         return data_list
 
+    def _label_files(self) -> Iterator[str]:
+        listed = [*self.train_list, *self.test_list, [self.meta['filename']]]
+        folder = os.path.join(self.data_prefix['root'], self.base_folder)
+        paths = (os.path.join(folder, name) for name, *_ in listed)
+        return (path for path in paths if os.path.exists(path))
+
+    def _file_problem(self, path: str) -> str:
+        return pickle_problem(path)
+
 
 @DATASETS.register_module()
-class CheckedCIFAR10(CheckedDataset, _InBGR, CIFAR10):
+class CheckedCIFAR10(_Pickled, CheckedDataset, CIFAR10):
     """CIFAR-10: 10 classes, 50,000 training and 10,000 test images of 32 by 32 pixels, BGR.
 
     Arguments: see :class:`CheckedDataset`.
@@ -88,7 +122,7 @@ class CheckedCIFAR10(CheckedDataset, _InBGR, CIFAR10):
 
 
 @DATASETS.register_module()
-class CheckedCIFAR100(CheckedDataset, _InBGR, CIFAR100):
+class CheckedCIFAR100(_Pickled, CheckedDataset, CIFAR100):
     """CIFAR-100: 100 classes, 50,000 training and 10,000 test images of 32 by 32 pixels, BGR.
 
     Arguments: see :class:`CheckedDataset`.

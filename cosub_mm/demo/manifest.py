@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.progress import track
 
+from cosub_mm.safe_files import UnsafeFileError, name_problem, read_bytes, read_json
 from cosub_mm.whole_files import write_atomically
 
 __all__ = ['MANIFEST', 'DatasetReport', 'damaged_files', 'write_dataset']
@@ -114,16 +115,20 @@ def _read_manifest(root: Path) -> dict | None:
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_bytes())
-        return {'version': content['version'], 'files': dict(content['files'])}
+        content = read_json(path)
+        files = dict(content['files'])
+        # What another version lists is removed: never what lies elsewhere.
+        if any(map(name_problem, files)):
+            raise ValueError
+        return {'version': content['version'], 'files': files}
     except (ValueError, KeyError, TypeError):
         return {'version': '', 'files': {}}
 
 
 def _digest_of_file(path: Path) -> str | None:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+        return hashlib.sha256(read_bytes(path)).hexdigest()
+    except (OSError, UnsafeFileError):
         return None
 
 

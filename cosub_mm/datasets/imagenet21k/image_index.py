@@ -5,6 +5,7 @@ ImageNet-21k comes as one tar file a class, in fall 2011 as in winter 2021. An *
 writes; with it, millions of images are known without looking at them again.
 """
 
+import hashlib
 import os
 import re
 import tarfile
@@ -13,7 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from cosub_mm.safe_files import MAX_IMAGE, UnsafeFileError, name_problem, read_text
+from cosub_mm.safe_files import (
+    MAX_IMAGE,
+    MAX_INDEX,
+    SafeTarInfo,
+    UnsafeFileError,
+    name_problem,
+    open_regular,
+    read_lines,
+)
 
 __all__ = [
     'INDEX',
@@ -31,6 +40,7 @@ SUFFIXES = ('.jpeg', '.jpg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '
 # Classes of the two releases of ImageNet-21k.
 RELEASES = {21841: 'fall 2011', 19167: 'winter 2021'}
 _BLOCK = 512
+_PIECE = 4096  # the least that a disk reads
 # What no file is larger than; Python refuses to read numbers of 4,300 digits.
 _NUMBER = re.compile('-?[0-9]{1,18}')
 
@@ -56,9 +66,20 @@ class ClassSource:
 
     @property
     def stamp(self) -> str:
-        """Changes when the shard or the folder does."""
+        """Changes when the shard or the folder does.
+
+        Size and time alone are those of another shard that was copied or unpacked into its place:
+        of a shard its head, its middle and its end count, too.
+        """
         state = self.path.stat()
-        return f'{state.st_size if self.is_shard else 0} {state.st_mtime_ns}'
+        if not self.is_shard:
+            return f'0 {state.st_mtime_ns}'
+        return f'{state.st_size} {state.st_mtime_ns} {_fingerprint(self.path, state.st_size)}'
+
+    def is_as(self, stamp: str) -> bool:
+        """Whether a stamp that was written down is that of today; older ones have no sum."""
+        today = self.stamp
+        return stamp == today or (stamp.count(' ') == 1 and today.startswith(f'{stamp} '))
 
 
 def find_classes(root: str | os.PathLike) -> list[ClassSource]:
@@ -134,8 +155,8 @@ def read_index(source: ClassSource, index: Path) -> list[Sample] | None:
     file = index / f'{source.name}.tsv'
     if not file.is_file():
         return None
-    stamp, *lines = read_text(file).splitlines() or ['']
-    if stamp != source.stamp:
+    lines = read_lines(file, MAX_INDEX)
+    if not source.is_as(next(lines, '')):
         return None
     end = source.path.stat().st_size if source.is_shard else 0
     return [_checked(line, file, end) for line in lines]
@@ -156,6 +177,15 @@ def _checked(line: str, file: Path, end: int) -> Sample:
     )
 
 
+def _fingerprint(path: Path, size: int) -> str:
+    """Sum of three pieces of a file: its first header, its middle, and its end."""
+    digest = hashlib.blake2b(digest_size=8)
+    with open_regular(path) as file:
+        for place in (0, size // 2, max(0, size - _PIECE)):
+            digest.update(os.pread(file.fileno(), _PIECE, place))
+    return digest.hexdigest()
+
+
 def _scan_folder(folder: Path) -> Iterator[tuple[Sample, str]]:
     for entry in os.scandir(folder):
         if entry.name.lower().endswith(SUFFIXES):
@@ -167,13 +197,22 @@ def _scan_shard(path: Path) -> Iterator[tuple[Sample, str]]:
     end = 0
     try:
         # 'r:' refuses compression: bytes could not be reached by their position.
-        with tarfile.open(path, 'r:') as shard:
-            for member in shard:
+        with (
+            open_regular(path) as file,
+            tarfile.open(fileobj=file, mode='r:', tarinfo=SafeTarInfo) as shard,
+        ):
+            while member := shard.next():
+                shard.members.clear()  # it keeps them all otherwise
+                if member.size < 0:  # by a pax record; tarfile would go in a circle
+                    raise UnsafeFileError(f'{ascii(member.name)[:100]} has a size below zero')
                 end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
                 if member.name.lower().endswith(SUFFIXES) and not member.isdir():
                     problem = '' if member.isfile() else 'a link or device'
+                    problem = 'a sparse file' if member.issparse() else problem
                     yield Sample(member.name, member.offset_data, member.size), problem
-    except tarfile.TarError as error:
+    except UnsafeFileError as error:
+        raise UnsafeFileError(f"The shard '{path}': {error}. {again}") from error
+    except (tarfile.TarError, ValueError, OverflowError) as error:
         raise ValueError(
             f"The shard '{path}' is cut short or no plain tar file ({error}). {again}"
         ) from error

@@ -9,6 +9,7 @@ import hashlib
 import mmap
 import os
 import shutil
+import stat
 import tempfile
 from array import array
 from collections.abc import Iterable, Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cosub_mm.safe_files import MAX_IMAGE, UnsafeFileError
+from cosub_mm.safe_files import MAX_IMAGE, MAX_LIST, UnsafeFileError, open_regular
 
 from .image_index import ClassSource, Sample
 
@@ -132,11 +133,12 @@ def packed_path(index: Path, sources: Sequence[ClassSource]) -> Path:
 def _map(folder: Path) -> dict[str, np.ndarray]:
     columns = {}
     for key, dtype in _DTYPES.items():
-        path = folder / key
-        if path.exists():
-            with open(path, 'rb') as file:
+        try:
+            with open_regular(folder / key) as file:
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            columns[key] = np.frombuffer(mapped, dtype)
+        except FileNotFoundError:
+            continue
+        columns[key] = np.frombuffer(mapped, dtype)
     return columns
 
 
@@ -146,9 +148,15 @@ def _problem(folder: Path, sources: Sequence[ClassSource]) -> str:
     They are read here, not mapped: what has been looked at need not stay in memory.
     """
 
+    sizes = {key: _size(folder / key) for key in _DTYPES}
+    odd = [key for key, size in sizes.items() if size is None or size > MAX_LIST]
+    if odd:
+        return f'{odd[0]} is no regular file, or has more than {MAX_LIST:,} bytes'
+    if not sources[0].is_shard and sizes['offsets'] + sizes['sizes']:
+        return 'images with a place in a shard'
+
     def read(key: str) -> np.ndarray:
-        path = folder / key
-        return np.fromfile(path, _DTYPES[key]) if path.is_file() else np.empty(0, _DTYPES[key])
+        return np.fromfile(folder / key, _DTYPES[key]) if sizes[key] else np.empty(0, _DTYPES[key])
 
     class_ends, ends = read('class_ends'), read('ends')
     if not len(ends) or len(class_ends) != len(sources) or class_ends[-1] != len(ends):
@@ -162,17 +170,26 @@ def _problem(folder: Path, sources: Sequence[ClassSource]) -> str:
         return 'names that are cut short'
     if not sources[0].is_shard:
         return _problem_of_names(names, ends)
-    offsets, sizes = read('offsets'), read('sizes')
-    if not len(offsets) == len(sizes) == len(ends):
+    offsets, lengths = read('offsets'), read('sizes')
+    if not len(offsets) == len(lengths) == len(ends):
         return 'images without a place'
-    if offsets.min() < 0 or sizes.min() < 0 or sizes.max() > MAX_IMAGE:
+    if offsets.min() < 0 or lengths.min() < 0 or lengths.max() > MAX_IMAGE:
         return 'an image of no possible size'
-    offsets += sizes
+    offsets += lengths
     starts = np.concatenate([[0], class_ends[:-1]])
     for source, start, end in zip(sources, starts, class_ends):
         if end > start and offsets[start:end].max() > source.path.stat().st_size:
             return f'an image behind the end of {source.path.name}'
     return ''
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file, 0 for none; None for what is no regular file."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return 0
+    return state.st_size if stat.S_ISREG(state.st_mode) else None
 
 
 def _problem_of_names(names: np.ndarray, ends: np.ndarray) -> str:

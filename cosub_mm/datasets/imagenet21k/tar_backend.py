@@ -2,6 +2,7 @@
 
 import os
 import re
+import tarfile
 from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
@@ -9,12 +10,13 @@ from threading import Lock
 from mmengine.fileio import BaseStorageBackend, register_backend
 from torch.utils.data import get_worker_info
 
-from cosub_mm.safe_files import MAX_IMAGE
+from cosub_mm.safe_files import MAX_IMAGE, open_regular
 
 __all__ = ['PREFIX', 'TarShardBackend', 'parse_address', 'shard_path']
 
 PREFIX = 'tarshard'
 OPEN_SHARDS = 256  # of all processes of a machine together
+BLOCK = tarfile.BLOCKSIZE
 _ADDRESS = re.compile(
     rf'(?s:(?:{PREFIX}://)?(?P<shard>.+)\?(?P<offset>[0-9]{{1,18}})\+(?P<size>[0-9]{{1,18}}))'
 )
@@ -57,17 +59,27 @@ class TarShardBackend(BaseStorageBackend):
 
         Raises:
             FileNotFoundError: the shard does not exist.
-            ValueError: no address of a shard, or a shard that ends before the member does.
+            UnsafeFileError: the shard is no regular file.
+            ValueError: no address of a shard, a shard that ends before the member does, or one that
+                has no member of this size there: it was replaced or overwritten.
         """
         shard, offset, size = parse_address(str(filepath))
+        start = max(0, offset - BLOCK)
         with self._lock:
-            data = os.pread(self._open(shard), size, offset)
-        if len(data) < size:
+            data = os.pread(self._open(shard), offset + size - start, start)
+        lacking = offset + size - start - len(data)
+        if lacking > 0:
             raise ValueError(
-                f"The shard '{shard}' is cut short: it ends {size - len(data)} bytes before the "
-                f'image at byte {offset} does. Copy or download it again, and prepare it anew.'
+                f"The shard '{shard}' is cut short: it ends {lacking} bytes before the image at "
+                f'byte {offset} does. Copy or download it again, and prepare it anew.'
             )
-        return data
+        if _member_size(data[: offset - start]) != size:
+            raise ValueError(
+                f"The shard '{shard}' has no image of {size} bytes at byte {offset}: it is not the "
+                f'one that was prepared, or was overwritten since. Prepare it anew '
+                f'(tools/dataset_converters/prepare_imagenet21k.py), or copy it again.'
+            )
+        return data[offset - start :]
 
     def get_text(self, filepath: str, encoding: str = 'utf-8') -> str:
         """A member as text."""
@@ -79,13 +91,30 @@ class TarShardBackend(BaseStorageBackend):
         if key in cls._files:
             cls._files.move_to_end(key)
             return cls._files[key]
-        descriptor = os.open(shard, os.O_RDONLY)
+        with open_regular(shard) as file:
+            descriptor = os.dup(file.fileno())
         cls._files[key] = descriptor
         while len(cls._files) > _share():
             (owner, _), old = cls._files.popitem(last=False)
             if owner == os.getpid():
                 os.close(old)
         return descriptor
+
+
+def _member_size(head: bytes) -> int | None:
+    """Size of the member behind a header block of a tar file; None if it is none.
+
+    Half of tarfile's work on a header is decoding names, which nobody asks for here.
+    """
+    if len(head) != BLOCK:
+        return None
+    try:
+        noted = int(head[148:156].rstrip(b'\0 ') or b'-1', 8)
+        size = int(head[124:136].rstrip(b'\0 ') or b'0', 8)
+    except ValueError:
+        return None
+    # The sum of the block's bytes, with spaces in the place of the sum.
+    return size if noted == sum(head) - sum(head[148:156]) + 8 * 32 else None
 
 
 def _share() -> int:

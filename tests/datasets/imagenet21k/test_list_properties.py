@@ -83,15 +83,35 @@ def test_members_of_a_shard_are_read_by_their_address(members):
     assert read == members
 
 
-@given(st.integers(0, 2 * SIZE), st.integers(0, 2 * SIZE))
-def test_bytes_that_a_shard_does_not_have_are_not_made_up(shard, offset, size):
-    path = shard[0].path
-    address = shard_path(path, offset, size)
-    if size and offset + size > SIZE:
-        with pytest.raises(ValueError, match='is cut short'):
-            TarShardBackend().get(address)
+@pytest.fixture(scope='module')
+def members(tmp_path_factory):
+    """A real shard, and its members by their place."""
+    path = tmp_path_factory.mktemp('real') / 'n01.tar'
+    with tarfile.open(path, 'w') as tar:
+        for i, size in enumerate((700, 1, 512)):
+            info = tarfile.TarInfo(f'{i}.png')
+            info.size = size
+            tar.addfile(info, BytesIO(bytes([i + 1]) * size))
+    places = {(s.offset, s.size): s.name for s in scan(ClassSource('n01', path))}
+    return path, places
+
+
+PLACES_OF_MEMBERS = st.sampled_from([(512, 700), (2048, 1), (3072, 512)])
+
+
+@given(st.one_of(PLACES_OF_MEMBERS, st.tuples(st.integers(0, 6000), st.integers(0, 6000))))
+@example((10**6, 1))
+@example((0, 0))
+@example((3584, 0))
+def test_bytes_that_are_no_member_of_a_shard_are_not_made_up(members, place):
+    path, places = members
+    address = shard_path(path, *place)
+    if place in places:
+        data = path.read_bytes()[place[0] : sum(place)]
+        assert TarShardBackend().get(address) == data and len(set(data)) == 1
     else:
-        assert TarShardBackend().get(address) == path.read_bytes()[offset : offset + size]
+        with pytest.raises(ValueError, match='is cut short|has no image of'):
+            TarShardBackend().get(address)
 
 
 @given(st.one_of(st.text(max_size=30), st.tuples(NUMBERS, NUMBERS).map('+'.join)))

@@ -1,41 +1,44 @@
-"""What a safe data file is, decided in one place.
+"""Names and files: what is not taken, and reading that neither waits nor fills the memory.
 
-Lists and archives come from strangers: a name in them may leave the data root, a file below it may
-be a pipe that never ends, and a text may be larger than the memory. A data file is a regular file,
-named by a plain relative path, and read only up to a size that its kind can have.
+A name in a list may leave the data root, a file below it may be a pipe that never ends, and a text
+may be larger than the memory. A data file is a regular file, named by a plain relative path, and
+read only up to a size that its kind can have.
 """
 
 import json
 import os
 import re
 import stat
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 __all__ = [
     'MAX_IMAGE',
+    'MAX_INDEX',
     'MAX_LIST',
     'UnsafeFileError',
     'name_problem',
+    'open_regular',
     'path_below',
+    'read_bytes',
     'read_json',
     'read_lines',
-    'read_member',
     'read_text',
     'regular_names',
 ]
 
 MAX_IMAGE = 256 * 2**20
-"""Bytes of an image or mask in an archive."""
+"""Bytes of an image or mask."""
 MAX_LIST = 2**30
 """Bytes of a list of images; the one of iNaturalist-2018 has 120 MB."""
-
+MAX_INDEX = 64 * 2**20
+"""Bytes of the list of one class: a million images."""
+MAX_VALUES = 20_000_000
+"""Values of a JSON file, which take some 100 bytes each; iNaturalist-2018 has 4 million."""
 
 # Also what str.splitlines takes for the end of a line.
-_CONTROL = re.compile(
-    '[\x00-\x1f\x7f\x85\u2028\u2029]'
-)  # also what str.splitlines takes for an end
+_CONTROL = re.compile('[\x00-\x1f\x7f\x85\u2028\u2029]')
 
 
 class UnsafeFileError(ValueError):
@@ -85,6 +88,34 @@ def regular_names(folder: str | Path) -> set[str]:
         return {entry.name for entry in entries if entry.is_file()}
 
 
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a regular file to read, without buffering; never waits for the other end of a pipe.
+
+    Raises:
+        UnsafeFileError: a pipe, a device, a socket or a folder.
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UnsafeFileError(f'{path} is no regular file, so it is not read.')
+        return os.fdopen(descriptor, 'rb', buffering=0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bytes(path: str | Path, limit: int = MAX_IMAGE) -> bytes:
+    """Content of a file of this machine.
+
+    Raises:
+        UnsafeFileError: no regular file, or larger than ``limit`` bytes.
+    """
+    with open_regular(path) as file:
+        _check_size(path, file, limit)
+        return file.read()
+
+
 def read_text(path: str | Path, limit: int = MAX_LIST) -> str:
     """Text of a list that lies on this machine.
 
@@ -92,9 +123,8 @@ def read_text(path: str | Path, limit: int = MAX_LIST) -> str:
         UnsafeFileError: no regular file (a pipe, a device, a folder), larger than ``limit`` bytes,
             or not UTF-8.
     """
-    _check_readable(path, limit)
     try:
-        return Path(path).read_text(encoding='utf-8')
+        return read_bytes(path, limit).decode('utf-8')
     except UnicodeDecodeError as error:
         raise UnsafeFileError(f'{path} is not UTF-8 ({error.reason}).') from error
 
@@ -107,55 +137,40 @@ def read_lines(path: str | Path, limit: int = MAX_LIST) -> Iterator[str]:
     Raises:
         UnsafeFileError: as :func:`read_text`.
     """
-    _check_readable(path, limit)
-    with open(path, encoding='utf-8', newline='\n') as file:
-        try:
-            for line in file:
-                yield line.removesuffix('\n').rstrip('\r')
-        except UnicodeDecodeError as error:
-            raise UnsafeFileError(f'{path} is not UTF-8 ({error.reason}).') from error
+    with open_regular(path) as raw:
+        _check_size(path, raw, limit)
+        with open(raw.fileno(), encoding='utf-8', newline='\n', closefd=False) as file:
+            try:
+                for line in file:
+                    yield line.removesuffix('\n').rstrip('\r')
+            except UnicodeDecodeError as error:
+                raise UnsafeFileError(f'{path} is not UTF-8 ({error.reason}).') from error
 
 
-def _check_readable(path: str | Path, limit: int) -> None:
-    state = os.stat(path)
-    if not stat.S_ISREG(state.st_mode):
-        raise UnsafeFileError(f'{path} is no regular file, so it is not read.')
-    if state.st_size > limit:
+def _check_size(path: str | Path, file: BinaryIO, limit: int) -> None:
+    size = os.fstat(file.fileno()).st_size
+    if size > limit:
         raise UnsafeFileError(
-            f'{path} has {state.st_size:,} bytes; a list of this kind has at most {limit:,}.'
+            f'{path} has {size:,} bytes; a file of this kind has at most {limit:,}.'
         )
 
 
-def read_json(path: str | Path, limit: int = MAX_LIST) -> object:
+def read_json(path: str | Path, limit: int = MAX_LIST, values: int = MAX_VALUES) -> object:
     """Content of a JSON file that lies on this machine.
 
+    Args:
+        path: the file.
+        limit: bytes that it may have.
+        values: how many values it may hold, by which it grows in memory.
+
     Raises:
-        UnsafeFileError: as :func:`read_text`, or nested deeper than Python follows.
+        UnsafeFileError: as :func:`read_text`, more values, or nested deeper than Python follows.
         json.JSONDecodeError: no whole JSON.
     """
     text = read_text(path, limit)
+    if sum(map(text.count, ',[{')) > values:
+        raise UnsafeFileError(f'{path} holds more than {values:,} values, too many for a list.')
     try:
         return json.loads(text)
     except RecursionError:
         raise UnsafeFileError(f'{path} is nested too deep for a list of images.') from None
-
-
-def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int = MAX_IMAGE) -> bytes:
-    """Bytes of a member of a zip archive.
-
-    Raises:
-        UnsafeFileError: it unpacks to more than ``limit`` bytes, is encrypted, or is compressed in
-            a way that this Python does not know.
-        zipfile.BadZipFile: it is damaged.
-    """
-    name = ascii(info.filename)
-    if info.file_size > limit:
-        raise UnsafeFileError(
-            f'{name} unpacks to {info.file_size:,} bytes; such a file has at most {limit:,}'
-        )
-    if info.flag_bits & 1:
-        raise UnsafeFileError(f'{name} is encrypted')
-    try:
-        return archive.read(info)
-    except (NotImplementedError, RuntimeError) as error:
-        raise UnsafeFileError(f'{name} is compressed in an unknown way ({error})') from error
