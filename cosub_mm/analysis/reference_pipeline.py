@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 
 import torch
-from mmengine import fileio
 from PIL import Image
 from timm.data.transforms_factory import transforms_imagenet_train
 from torch import Tensor
@@ -18,6 +17,8 @@ from torch.utils.data import Dataset
 from torchvision import transforms as tv
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
+
+from cosub_mm.datasets.decoding import read_file
 
 __all__ = [
     'StepImages',
@@ -143,12 +144,12 @@ def _between_loading_and_packing(pipeline: list[dict]) -> list[dict]:
 
 
 def _decode(path: str) -> Image.Image:
-    with Image.open(io.BytesIO(fileio.get(path))) as image:
+    with Image.open(io.BytesIO(read_file(path))) as image:
         return image.convert('RGB')
 
 
 def _decode_tensor(path: str) -> Tensor:
-    content = bytearray(fileio.get(path))
+    content = bytearray(read_file(path))
     return decode_image(torch.frombuffer(content, dtype=torch.uint8), ImageReadMode.RGB)
 
 

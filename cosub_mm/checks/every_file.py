@@ -9,7 +9,6 @@ from io import BytesIO
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.fileio import get
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
@@ -18,6 +17,7 @@ from cosub_mm.datasets.decoding import (
     decode,
     is_turned,
     read_array,
+    read_file,
     stored_and_shown_size,
 )
 from cosub_mm.datasets.masks import BadLabelError, check_mask, labels_in, size_problem
@@ -190,7 +190,7 @@ def _check_sample(
         yield where, f'class {label} is outside 0 to {num_classes - 1}'
     if image_path is None:
         return
-    problem = _unreadable(lambda: decode(get(image_path)))
+    problem = _unreadable(lambda: decode(read_file(image_path)))
     if problem:
         yield where, problem
     if mask_path is None:
@@ -200,7 +200,7 @@ def _check_sample(
     )
     if mask_problem is None and problem is None:
         mask_problem = size_problem(str(mask_path), read_array(mask_path), image_path, upright)
-        with Image.open(BytesIO(get(image_path))) as picture:
+        with Image.open(BytesIO(read_file(image_path))) as picture:
             stored, shown = stored_and_shown_size(picture)
             alike = stored == shown or stored[0] == stored[1]
             found['turned'] = alike and is_turned(picture)

@@ -8,6 +8,8 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmpretrain.datasets import CustomDataset
 
+from cosub_mm.safe_files import path_below, read_lines
+
 __all__ = ['check_class_folders', 'check_segmentation_folders', 'unused_files']
 
 NAMED = 5
@@ -65,8 +67,9 @@ def check_segmentation_folders(dataset: BaseDataset, where: str) -> Sequence[str
     if dataset.ann_file and not os.path.isdir(dataset.ann_file):
         if not os.path.isfile(dataset.ann_file):
             raise FileNotFoundError(f"{where}: there is no list '{dataset.ann_file}'.")
-        with open(dataset.ann_file) as file:
-            stems = [line.strip() for line in file if line.strip()]
+        stems = [line.strip() for line in read_lines(dataset.ann_file) if line.strip()]
+        for stem in stems:
+            path_below(images, stem, dataset.ann_file)
     else:
         stems = _stems(root, dataset.img_suffix)
     if not stems:
@@ -165,20 +168,22 @@ def _check_list(dataset: CustomDataset, root: Path, where: str) -> Sequence[str]
     """Check the file that lists images, one ``IMAGE LABEL`` a line."""
     if not os.path.isfile(dataset.ann_file):
         raise FileNotFoundError(f"{where}: there is no list '{dataset.ann_file}'.")
-    with open(dataset.ann_file) as file:
-        lines = [line.rstrip() for line in file]
+    lines = [line.rstrip() for line in read_lines(dataset.ann_file)]
     if not lines:
         raise ValueError(f"{where}: the list '{dataset.ann_file}' is empty.")
     if not dataset.with_label:
+        for line in lines:
+            _check_name(line, dataset)
         return None
     largest = -1
     for number, line in enumerate(lines, 1):
         name, _, label = line.rpartition(' ')
         if not name or not label.isdecimal():
             raise ValueError(
-                f'{where}: line {number} of {dataset.ann_file} is {line!r}; expected IMAGE LABEL '
-                f'with a label from 0 up.'
+                f'{where}: line {number} of {dataset.ann_file} is {line[:100]!r}; expected IMAGE '
+                f'LABEL with a label from 0 up.'
             )
+        _check_name(name, dataset)
         largest = max(largest, int(label))
     first = root / lines[0].rpartition(' ')[0]
     if not first.is_file():
@@ -192,6 +197,17 @@ def _check_list(dataset: CustomDataset, root: Path, where: str) -> Sequence[str]
             f'{len(classes)} classes, so 0 to {len(classes) - 1} are allowed.'
         )
     return classes or range(largest + 1)
+
+
+def _check_name(name: str, dataset: CustomDataset) -> None:
+    """A name of a list lies below the root; without one it may be absolute, for lists of one's own.
+
+    Raises:
+        UnsafeFileError: it does not.
+    """
+    if not dataset.img_prefix and name.startswith('/'):
+        name = name.lstrip('/')
+    path_below(dataset.img_prefix, name, dataset.ann_file)
 
 
 def _check_folder(folder: Path, where: str, data_root: str | None) -> None:

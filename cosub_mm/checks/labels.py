@@ -67,7 +67,7 @@ def check_masks(dataset: BaseDataset, where: str) -> None:
             return
         try:
             labels = read_array(path)
-        except OSError:
+        except (OSError, SyntaxError, ValueError):
             continue  # the guard names it when it is its turn
         read += 1
         values.update(np.unique(labels).tolist())

@@ -6,6 +6,8 @@ equal to the last bit for 8 bits (CMYK within 1), the upper byte of 16 bits, tra
 Pictures are turned upright as their EXIF tag says, unless the loader is asked to ignore it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 
 import numpy as np
@@ -14,16 +16,22 @@ from mmengine import fileio
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image, ImageOps
 
+from cosub_mm.safe_files import read_bytes
+
 from .pictures import to_bgr
 
 __all__ = [
     'IGNORE_EXIF',
     'LoadPicture',
+    'TooManyPixels',
     'allow_pixels',
+    'check_picture',
+    'check_pixels',
     'decode',
     'decode_picture',
     'is_turned',
     'read_array',
+    'read_file',
     'read_size',
     'stored_and_shown_size',
 ]
@@ -33,6 +41,13 @@ EXIF_ORIENTATION = 0x0112
 # Pillow's modes of one channel with 16 bits; an 'I' of 32 bits may hold 16.
 DEEP = ('I', 'I;16', 'I;16L', 'I;16B', 'I;16N')
 WITH_ALPHA = {'LA': 'L', 'La': 'L', 'PA': 'P'}
+
+
+_CURE = '--max-image-pixels N lets pictures of up to N pixels through'
+
+
+class TooManyPixels(ValueError):
+    """A picture that unpacks to more pixels than allowed."""
 
 
 @TRANSFORMS.register_module()
@@ -57,7 +72,7 @@ class LoadPicture(LoadImageFromFile):
 
     def load(self, results: dict) -> Image.Image:
         """The RGB picture at ``img_path``; adds ``img_shape`` and ``ori_shape``."""
-        content = fileio.get(results['img_path'], backend_args=self.backend_args)
+        content = read_file(results['img_path'], self.backend_args)
         picture = decode_picture(content, upright=self.color_type == 'color')
         results['img_shape'] = results['ori_shape'] = (picture.height, picture.width)
         return picture
@@ -79,10 +94,12 @@ def decode_picture(content: bytes, upright: bool = True) -> Image.Image:
         A picture of mode RGB.
 
     Raises:
-        ValueError: float or 32-bit integer values, whose range nothing tells.
+        ValueError: float or 32-bit integer values, whose range nothing tells, a side of one pixel,
+            or more pixels than :func:`allow_pixels` lets through.
         OSError: not a picture, or a truncated one.
     """
-    with Image.open(BytesIO(content)) as picture:
+    with _opened(content) as picture:
+        check_shape(picture)
         picture.load()
         # exif_transpose and convert copy also where there is nothing to do.
         if upright and is_turned(picture):
@@ -97,6 +114,43 @@ def decode_picture(content: bytes, upright: bool = True) -> Image.Image:
         if picture.mode in WITH_ALPHA:
             picture = picture.convert(WITH_ALPHA[picture.mode])
         return picture if picture.mode == 'RGB' else picture.convert('RGB')
+
+
+@contextmanager
+def _opened(content: bytes) -> Iterator[Image.Image]:
+    try:
+        picture = Image.open(BytesIO(content))
+    except Image.DecompressionBombError as error:  # from twice the limit on Pillow refuses itself
+        raise TooManyPixels(f'{error}; {_CURE}') from error
+    with picture:
+        yield picture
+
+
+def check_shape(picture: Image.Image) -> None:
+    """Look at the size of an opened picture, before its pixels take memory.
+
+    Raises:
+        TooManyPixels: see :func:`allow_pixels`.
+        ValueError: a side of one pixel.
+    """
+    if min(picture.size) < 2:
+        raise ValueError(f'{picture.width}x{picture.height} pixels: a line, not a picture')
+    check_pixels(picture)
+
+
+def check_pixels(picture: Image.Image) -> None:
+    """Refuse an opened picture that unpacks to more pixels than allowed.
+
+    Raises:
+        TooManyPixels: so it is.
+    """
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit and picture.width * picture.height > limit:
+        raise TooManyPixels(
+            f'{picture.width}x{picture.height} pixels are more than {limit:,}, and would take '
+            f'{6 * picture.width * picture.height / 2**30:.1f} GiB of each process that reads it; '
+            f'{_CURE}'
+        )
 
 
 def _upper_byte(values: np.ndarray) -> np.ndarray:
@@ -120,24 +174,53 @@ def is_turned(picture: Image.Image) -> bool:
     return picture.getexif().get(EXIF_ORIENTATION, 1) in range(2, 9)
 
 
+def check_picture(path: str) -> None:
+    """Look at the head of a picture's file, for loaders that do not.
+
+    Raises:
+        ValueError: as :func:`decode_picture`.
+        OSError: not a picture.
+    """
+    with _opened(read_file(path)) as picture:
+        check_shape(picture)
+
+
 def read_size(path: str, upright: bool) -> tuple[int, int]:
     """(height, width) of a picture as :func:`decode` returns it, from the head of its file."""
-    with Image.open(BytesIO(fileio.get(path))) as picture:
+    with _opened(read_file(path)) as picture:
         stored, shown = stored_and_shown_size(picture)
         return shown if upright else stored
 
 
 def allow_pixels(number: int | None) -> None:
-    """Let this process decode pictures of up to so many pixels; None keeps Pillow's limit.
+    """Let this process decode pictures of up to so many pixels.
 
-    Pillow refuses more than twice its ``MAX_IMAGE_PIXELS`` (2 x 89 million), as a small file may
-    unpack to any size.
+    None keeps Pillow's ``MAX_IMAGE_PIXELS``, 89 million, from which on Pillow warns: a small file
+    may unpack to any size.
     """
     if number is not None:
         Image.MAX_IMAGE_PIXELS = number
 
 
 def read_array(path: str) -> np.ndarray:
-    """A mask as its file has it."""
-    with Image.open(BytesIO(fileio.get(path))) as image:
+    """A mask as its file has it.
+
+    Raises:
+        TooManyPixels: see :func:`allow_pixels`.
+        OSError: not a picture, or a truncated one.
+    """
+    with _opened(read_file(path)) as image:
+        check_pixels(image)
         return np.asarray(image)
+
+
+def read_file(path: str, backend_args: dict | None = None) -> bytes:
+    """Content of a picture's or mask's file, here or where its address says.
+
+    Raises:
+        UnsafeFileError: a file of this machine that is no regular one (a pipe would be waited for
+            for ever, and /dev/zero has no end), or has more than 256 MiB.
+    """
+    if backend_args is None and '://' not in str(path):
+        return read_bytes(path)
+    return fileio.get(path, backend_args=backend_args)

@@ -4,12 +4,16 @@ import time
 from collections.abc import Iterator
 
 import torch
+from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
 from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS
 from torch.utils.data import Dataset
 
-from .decoding import allow_pixels, decode, read_array
+from cosub_mm.safe_files import UnsafeFileError
+
+from .decoding import LoadPicture, allow_pixels, check_picture, decode, read_array, read_file
+from .file_state import check_readable, state_of
 from .masks import BadLabelError, check_mask, size_problem
 from .picture_steps import keep_pictures
 
@@ -65,8 +69,11 @@ class GuardedImages(Dataset):
             raise ValueError(f'policy={policy!r} is unknown; choose from {", ".join(POLICIES)}.')
         self.policy, self.upright, self.max_pixels = policy, upright, max_pixels
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        # Other loaders decode what LoadPicture refuses by its size.
+        self._foreign = any(map(_is_foreign, _transforms(self.dataset)))
         keep_pictures(self.dataset)
         self._bad: torch.Tensor | None = None
+        self._changed = 0
         if not lazy_init:
             self.full_init()
 
@@ -77,7 +84,8 @@ class GuardedImages(Dataset):
                 self.dataset.full_init()
             # Shared memory: what one worker finds, the others and the next epoch know.
             self._bad = torch.zeros(len(self.dataset), dtype=torch.uint8).share_memory_()
-            self._checked = torch.zeros(len(self.dataset), dtype=torch.uint8).share_memory_()
+            # Of each mask that has been checked, the state in which it was; 0 before.
+            self._checked = torch.zeros(len(self.dataset), dtype=torch.int64).share_memory_()
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -101,7 +109,9 @@ class GuardedImages(Dataset):
             if self._bad[i]:
                 continue
             try:
-                problem = self._misfit(i)
+                info = self.dataset.get_data_info(i)
+                check_readable(info.get('img_path'), info.get('seg_map_path'))
+                problem = self._misfit(i, info)
                 sample = None if problem else self.dataset[i]
             except BadLabelError:
                 raise
@@ -179,31 +189,48 @@ class GuardedImages(Dataset):
             f'{len(self)} samples left out so far.'
         )
 
-    def _misfit(self, i: int) -> str | None:
-        """Compare the mask's file with classes and picture, once for each sample.
+    def _misfit(self, i: int, info: dict) -> str | None:
+        """Compare the mask's file with classes and picture, once for each state of the two.
 
         Raises:
             BadLabelError: a label that is no class.
         """
-        if self._checked[i]:
+        path, picture = info.get('seg_map_path'), info.get('img_path')
+        if not path and not (picture and self._foreign):
             return None
-        info = self.dataset.get_data_info(i)
-        path = info.get('seg_map_path')
-        problem = None
-        if path and fileio.exists(path):
-            classes = _number_of_labels(info, getattr(self.dataset, 'metainfo', {}))
-            labels = read_array(path)
-            check_mask(
-                path,
-                labels,
-                classes,
-                reduce_zero_label=bool(info.get('reduce_zero_label')),
-                ignore_index=getattr(self.dataset, 'ignore_index', 255),
-            )
-            problem = size_problem(path, labels, info.get('img_path'), self.upright)
+        state, before = state_of(path, picture), int(self._checked[i])
+        if state == before:
+            return None
+        if picture and self._foreign:
+            check_picture(picture)
+        if not path or not fileio.exists(path):
+            self._checked[i] = state if not path else 0
+            return None
+        if before:
+            self._tell_of_change(path)
+        classes = _number_of_labels(info, getattr(self.dataset, 'metainfo', {}))
+        labels = read_array(path)
+        check_mask(
+            path,
+            labels,
+            classes,
+            reduce_zero_label=bool(info.get('reduce_zero_label')),
+            ignore_index=getattr(self.dataset, 'ignore_index', 255),
+        )
+        problem = size_problem(path, labels, picture, self.upright)
         if problem is None:
-            self._checked[i] = 1
+            self._checked[i] = state
         return problem
+
+    def _tell_of_change(self, path: str) -> None:
+        self._changed += 1
+        if self._changed > NAMED_FILES:
+            return
+        more = ' Others will not be named.' if self._changed == NAMED_FILES else ''
+        MMLogger.get_current_instance().warning(
+            f'{path} or its picture was written or replaced since it was first read, and is '
+            f'checked again: what is trained on is not what it was.{more}'
+        )
 
 
 def _number_of_labels(info: dict, metainfo: dict) -> int | None:
@@ -213,8 +240,17 @@ def _number_of_labels(info: dict, metainfo: dict) -> int | None:
     return len(metainfo['classes']) if metainfo.get('classes') else None
 
 
+def _transforms(dataset: Dataset) -> list:
+    pipeline = getattr(dataset, 'pipeline', None)
+    return list(getattr(pipeline, 'transforms', None) or [])
+
+
+def _is_foreign(step: object) -> bool:
+    return isinstance(step, LoadImageFromFile) and not isinstance(step, LoadPicture)
+
+
 def _read_picture(path: str) -> None:
-    decode(fileio.get(path))
+    decode(read_file(path))
 
 
 def _reason(error: Exception) -> str:
@@ -222,6 +258,6 @@ def _reason(error: Exception) -> str:
         return 'there is no such file'
     if type(error).__name__ == 'UnidentifiedImageError':
         return 'not an image'
-    if type(error).__name__ == 'DecompressionBombError':
-        return f'{error}; --max-image-pixels N lets pictures of up to 2 N pixels through'
+    if isinstance(error, UnsafeFileError):
+        return str(error).rstrip('.')
     return str(error) or type(error).__name__

@@ -5,6 +5,8 @@ from pathlib import Path
 from mmpretrain.datasets import ImageNet
 from mmpretrain.registry import DATASETS
 
+from cosub_mm.safe_files import UnsafeFileError, regular_names
+
 __all__ = ['ImageNetValV2']
 
 
@@ -57,6 +59,9 @@ class ImageNetValV2(ImageNet):
             images = [f for f in sorted(folder.iterdir()) if self.is_valid_file(str(f))]
             if not images:
                 raise ValueError(f"The class folder '{folder}' of ImageNet-V2 holds no image.")
-            label = int(folder.name)
+            regular, label = regular_names(folder), int(folder.name)
+            for file in images:
+                if file.name not in regular:
+                    raise UnsafeFileError(f"'{file}' is no regular file. Remove it.")
             data += [dict(img_path=str(f), gt_label=label, source='v2') for f in images]
         return data

@@ -61,7 +61,15 @@ class CheckedDataset:
         problem = next(filter(None, map(self._file_problem, self._label_files())), None)
         if problem:
             raise UnsafeFileError(problem)
-        data_list = super().load_data_list()
+        try:
+            data_list = super().load_data_list()
+        except (OSError, RuntimeError):
+            raise
+        except Exception as error:  # broken labels lead to anything
+            raise ValueError(
+                f'{self._name(self.split)}: the labels cannot be read ({type(error).__name__}: '
+                f'{error}). Unpack them again.'
+            ) from error
         for path in (info['img_path'] for info in data_list if 'img_path' in info):
             path_below(self.img_prefix, os.path.relpath(path, self.img_prefix), self.ann_file)
         if self.check:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.progress import track
 
-from cosub_mm.safe_files import UnsafeFileError, name_problem, read_bytes, read_json
+from cosub_mm.safe_files import MAX_INDEX, UnsafeFileError, name_problem, read_bytes, read_json
 from cosub_mm.whole_files import write_atomically
 
 __all__ = ['MANIFEST', 'DatasetReport', 'damaged_files', 'write_dataset']
@@ -115,7 +115,7 @@ def _read_manifest(root: Path) -> dict | None:
     if not path.exists():
         return None
     try:
-        content = read_json(path)
+        content = read_json(path, MAX_INDEX)
         files = dict(content['files'])
         # What another version lists is removed: never what lies elsewhere.
         if any(map(name_problem, files)):

@@ -106,8 +106,8 @@ def _parser(description: str) -> argparse.ArgumentParser:
         '--max-image-pixels',
         type=int,
         metavar='N',
-        help='decode pictures of up to 2 N pixels; without it Pillow refuses those of more than '
-        '179 million, as a small file may unpack to any size',
+        help='decode pictures of up to N pixels; without it those of more than 89 million are '
+        'refused, as a small file may unpack to any size',
     )
     parser.add_argument(
         '--cfg-options',

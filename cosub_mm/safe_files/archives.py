@@ -16,11 +16,11 @@ from .files import MAX_IMAGE, UnsafeFileError, open_regular, read_bytes
 
 __all__ = ['SafeTarInfo', 'mat_problem', 'open_zip', 'pickle_problem', 'read_member']
 
-MAX_DIRECTORY = 32 * 2**20
-"""Bytes of the list of members of a zip archive; the one of ADE20k has 5 MB."""
+MAX_DIRECTORY = 12 * 2**20
+"""Bytes of the list of members of a zip archive; the 44,000 of ADE20k need half of them."""
 MAX_HEADER = 2**20
 """Bytes of the extended header of a member of a tar archive: a long name, or pax records."""
-MAX_MAT = 256 * 2**20
+MAX_MAT = 64 * 2**20
 """Bytes to which a .mat file of labels may unpack; those of Table 14 have less than one MB."""
 
 _EXTENDED = (
@@ -85,7 +85,7 @@ def open_zip(path: str | Path) -> Iterator[zipfile.ZipFile]:
     """A zip archive of this machine, open to read.
 
     Raises:
-        UnsafeFileError: no regular file, a list of members of more than 32 MiB, or a name in it
+        UnsafeFileError: no regular file, a list of members of more than 12 MiB, or a name in it
             that cannot be decoded.
         zipfile.BadZipFile: it is damaged.
     """
@@ -140,6 +140,8 @@ def mat_problem(path: str | Path, limit: int = MAX_MAT) -> str:
     except UnsafeFileError as error:
         return str(error)
     place, total = 128, 0  # behind the header
+    if len(content) <= place:
+        return f'{path} is no whole .mat file. Unpack it again.'
     order = '>' if bytes(content[126:128]) == b'MI' else '<'
     while place + 8 <= len(content):
         kind, size = struct.unpack_from(f'{order}II', content, place)
@@ -172,8 +174,8 @@ def pickle_problem(path: str | Path, limit: int = MAX_IMAGE) -> str:
         return str(error)
     except _NoArray as error:
         return (
-            f'{path} holds more than arrays ({ascii(str(error))[1:-1][:100]}): loading it would run '
-            f'code of whoever made it. Download it from its authors.'
+            f'{path} holds more than arrays ({ascii(str(error))[1:-1][:100]}): loading it would '
+            f'run code of whoever made it. Download it from its authors.'
         )
     except Exception as error:  # a broken pickle leads to anything
         return f'{path} is no whole pickle ({type(error).__name__}). Unpack it again.'

@@ -31,11 +31,15 @@ __all__ = [
 MAX_IMAGE = 256 * 2**20
 """Bytes of an image or mask."""
 MAX_LIST = 2**30
-"""Bytes of a list of images; the one of iNaturalist-2018 has 120 MB."""
+"""Bytes of a list of images."""
+MAX_JSON = 256 * 2**20
+"""Bytes of a JSON file; the one of iNaturalist-2018 has 120 MB."""
 MAX_INDEX = 64 * 2**20
 """Bytes of the list of one class: a million images."""
-MAX_VALUES = 20_000_000
-"""Values of a JSON file, which take some 100 bytes each; iNaturalist-2018 has 4 million."""
+MAX_LINE = 2**16
+"""Characters of a line of a list; names of files have at most some thousands."""
+MAX_VALUES = 8_000_000
+"""Commas and brackets of a JSON file, some 100 bytes each; iNaturalist-2018 has 5 million."""
 
 # Also what str.splitlines takes for the end of a line.
 _CONTROL = re.compile('[\x00-\x1f\x7f\x85\u2028\u2029]')
@@ -135,13 +139,17 @@ def read_lines(path: str | Path, limit: int = MAX_LIST) -> Iterator[str]:
     Only a line feed, or carriage return and line feed, ends a line.
 
     Raises:
-        UnsafeFileError: as :func:`read_text`.
+        UnsafeFileError: as :func:`read_text`, or a line of more than 65,536 characters.
     """
     with open_regular(path) as raw:
         _check_size(path, raw, limit)
         with open(raw.fileno(), encoding='utf-8', newline='\n', closefd=False) as file:
             try:
-                for line in file:
+                while line := file.readline(MAX_LINE + 1):
+                    if len(line) > MAX_LINE:
+                        raise UnsafeFileError(
+                            f'{path} has a line of more than {MAX_LINE:,} characters.'
+                        )
                     yield line.removesuffix('\n').rstrip('\r')
             except UnicodeDecodeError as error:
                 raise UnsafeFileError(f'{path} is not UTF-8 ({error.reason}).') from error
@@ -155,7 +163,7 @@ def _check_size(path: str | Path, file: BinaryIO, limit: int) -> None:
         )
 
 
-def read_json(path: str | Path, limit: int = MAX_LIST, values: int = MAX_VALUES) -> object:
+def read_json(path: str | Path, limit: int = MAX_JSON, values: int = MAX_VALUES) -> object:
     """Content of a JSON file that lies on this machine.
 
     Args:
@@ -174,3 +182,7 @@ def read_json(path: str | Path, limit: int = MAX_LIST, values: int = MAX_VALUES)
         return json.loads(text)
     except RecursionError:
         raise UnsafeFileError(f'{path} is nested too deep for a list of images.') from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:
+        raise UnsafeFileError(f'{path} holds a number of no list ({error}).') from error

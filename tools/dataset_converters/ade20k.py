@@ -9,7 +9,7 @@ import re
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +18,9 @@ import numpy as np
 from mmengine.utils import ProgressBar
 from PIL import Image
 
+from cosub_mm.datasets.decoding import check_pixels
 from cosub_mm.launch.errors import UserError, run_tool
-from cosub_mm.safe_files import UnsafeFileError, read_member
+from cosub_mm.safe_files import UnsafeFileError, open_zip, read_member
 from cosub_mm.whole_files import write_atomically
 
 ROOT = 'ADEChallengeData2016'
@@ -84,16 +85,20 @@ def problem_of(image_bytes: bytes, mask_bytes: bytes) -> str | None:
     """What is wrong with a pair, or None."""
     try:
         image = Image.open(BytesIO(image_bytes))
+        check_pixels(image)
         image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return f'the image cannot be read ({error})'
     try:
         mask = Image.open(BytesIO(mask_bytes))
+        check_pixels(mask)
         mask.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return f'the mask cannot be read ({error})'
     if mask.mode not in ('L', 'P'):
         return f'the mask has mode {mask.mode}, not one channel of 8 bits'
+    if min(image.size) < 2:
+        return f'the image has {_size(image)} pixels: a line, not a picture'
     if image.size != mask.size:
         return f'the image has {_size(image)} pixels, the mask {_size(mask)}'
     top = int(np.asarray(mask).max())
@@ -139,9 +144,17 @@ def _is_in_place(info: zipfile.ZipInfo, out: Path) -> bool:
     return path.is_file() and path.stat().st_size == info.file_size
 
 
-def extras(archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
-    names = {f'{ROOT}/{name}' for name in EXTRAS}
-    return (info for info in archive.infolist() if info.filename in names)
+def unpack_extras(archive: zipfile.ZipFile, out: Path) -> list[str]:
+    """Write the lists of classes and scenes; return a line for each that cannot be."""
+    names, problems = {f'{ROOT}/{name}' for name in EXTRAS}, []
+    for info in (info for info in archive.infolist() if info.filename in names):
+        try:
+            write_atomically(out / info.filename, read_member(archive, info, MAX_EXTRA), sync=False)
+        except UnsafeFileError as error:
+            problems.append(f'it is not unpacked: {error}')
+        except (zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
+            problems.append(f'the archive is damaged at {info.filename} ({error})')
+    return problems
 
 
 def _list(counts: dict[str, int]) -> str:
@@ -158,20 +171,15 @@ def main(argv: Sequence[str] | None) -> int:
     if not args.archive.is_file():
         raise UserError(f'there is no archive {args.archive}.')
     try:
-        archive = zipfile.ZipFile(args.archive)
+        with open_zip(args.archive) as archive:
+            pairs = find_pairs(archive)
+            check_counts(pairs, dict(zip(SPLITS, args.expect)))
+            problems = unpack(archive, pairs, args.out)
+            problems += unpack_extras(archive, args.out)
     except zipfile.BadZipFile as error:
         raise UserError(
             f'{args.archive} is not a whole zip archive ({error}). Download it again.'
         ) from error
-    with archive:
-        pairs = find_pairs(archive)
-        check_counts(pairs, dict(zip(SPLITS, args.expect)))
-        problems = unpack(archive, pairs, args.out)
-        for info in extras(archive):
-            try:
-                write_atomically(args.out / info.filename, read_member(archive, info, MAX_EXTRA))
-            except UnsafeFileError as error:
-                problems.append(f'it is not unpacked: {error}')
     if problems:
         lines = [f'error: {len(problems)} of {len(pairs)} pairs are broken:', *problems]
         print('\n'.join(lines), file=sys.stderr)

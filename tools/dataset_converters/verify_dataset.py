@@ -26,7 +26,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--workers', type=int, default=4, help='threads that decode (default: 4)')
     parser.add_argument(
-        '--max-image-pixels', type=int, metavar='N', help='decode pictures of up to 2 N pixels'
+        '--max-image-pixels', type=int, metavar='N', help='decode pictures of up to N pixels'
     )
     parser.add_argument(
         '--cfg-options', nargs='+', action=OverrideAction, help='key=value settings'

@@ -166,8 +166,8 @@ class CosubImageNet21k(BaseDataset):
                 right, label = bool(slash), classes.setdefault(folder, len(classes))
             if not right:
                 raise ValueError(
-                    f'Line {number} of {self.ann_file} is {line!r}; expected are CLASS/IMAGE or '
-                    f'PATH LABEL, the same in all lines.'
+                    f'Line {number} of {self.ann_file} is {line[:100]!r}; expected are CLASS/IMAGE '
+                    f'or PATH LABEL, the same in all lines.'
                 )
             if name_problem(name):
                 path_below(self.data_root, name, self.ann_file)  # says which and why

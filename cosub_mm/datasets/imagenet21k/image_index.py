@@ -201,11 +201,14 @@ def _scan_shard(path: Path) -> Iterator[tuple[Sample, str]]:
             open_regular(path) as file,
             tarfile.open(fileobj=file, mode='r:', tarinfo=SafeTarInfo) as shard,
         ):
+            size = os.fstat(file.fileno()).st_size
             while member := shard.next():
                 shard.members.clear()  # it keeps them all otherwise
                 if member.size < 0:  # by a pax record; tarfile would go in a circle
                     raise UnsafeFileError(f'{ascii(member.name)[:100]} has a size below zero')
                 end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
+                if end > size:
+                    raise tarfile.ReadError(f'it ends in {ascii(member.name)[:100]}')
                 if member.name.lower().endswith(SUFFIXES) and not member.isdir():
                     problem = '' if member.isfile() else 'a link or device'
                     problem = 'a sparse file' if member.issparse() else problem

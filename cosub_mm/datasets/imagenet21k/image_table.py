@@ -13,6 +13,7 @@ import stat
 import tempfile
 from array import array
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -125,7 +126,10 @@ class ImageTable:
 
 def packed_path(index: Path, sources: Sequence[ClassSource]) -> Path:
     """Where the table of these classes is; another path as soon as a shard or folder changes."""
-    lines = (f'{source.name}\t{source.stamp}\n' for source in sources)
+    # A network disk answers each of three reads a shard after milliseconds.
+    with ThreadPoolExecutor(16) as pool:
+        stamps = pool.map(lambda source: source.stamp, sources)
+        lines = [f'{source.name}\t{stamp}\n' for source, stamp in zip(sources, stamps)]
     digest = hashlib.sha256(''.join(lines).encode()).hexdigest()
     return index / f'{_PACKED}{digest[:16]}'
 
@@ -147,7 +151,6 @@ def _problem(folder: Path, sources: Sequence[ClassSource]) -> str:
 
     They are read here, not mapped: what has been looked at need not stay in memory.
     """
-
     sizes = {key: _size(folder / key) for key in _DTYPES}
     odd = [key for key, size in sizes.items() if size is None or size > MAX_LIST]
     if odd:
@@ -155,24 +158,28 @@ def _problem(folder: Path, sources: Sequence[ClassSource]) -> str:
     if not sources[0].is_shard and sizes['offsets'] + sizes['sizes']:
         return 'images with a place in a shard'
 
+    if sizes['class_ends'] != 8 * len(sources):
+        return 'another number of classes or images'
+
     def read(key: str) -> np.ndarray:
         return np.fromfile(folder / key, _DTYPES[key]) if sizes[key] else np.empty(0, _DTYPES[key])
 
-    class_ends, ends = read('class_ends'), read('ends')
-    if not len(ends) or len(class_ends) != len(sources) or class_ends[-1] != len(ends):
+    # Sizes are compared before what they belong to is read.
+    class_ends = read('class_ends')
+    if sizes['ends'] == 0 or sizes['ends'] != 8 * class_ends[-1]:
         return 'another number of classes or images'
+    if sources[0].is_shard and not sizes['offsets'] == sizes['sizes'] == sizes['ends']:
+        return 'images without a place'
+    if sizes['names'] != int.from_bytes(_last_bytes(folder / 'ends'), 'little'):
+        return 'names that are cut short'
+    ends = read('ends')
     if class_ends[0] < 0 or np.any(np.diff(class_ends) < 0):
         return 'classes out of order'
     if ends[0] <= 0 or np.any(np.diff(ends) <= 0):
         return 'an image without a name'
-    names = read('names')
-    if ends[-1] != len(names):
-        return 'names that are cut short'
     if not sources[0].is_shard:
-        return _problem_of_names(names, ends)
+        return _problem_of_names(read('names'), ends)
     offsets, lengths = read('offsets'), read('sizes')
-    if not len(offsets) == len(lengths) == len(ends):
-        return 'images without a place'
     if offsets.min() < 0 or lengths.min() < 0 or lengths.max() > MAX_IMAGE:
         return 'an image of no possible size'
     offsets += lengths
@@ -181,6 +188,12 @@ def _problem(folder: Path, sources: Sequence[ClassSource]) -> str:
         if end > start and offsets[start:end].max() > source.path.stat().st_size:
             return f'an image behind the end of {source.path.name}'
     return ''
+
+
+def _last_bytes(path: Path, number: int = 8) -> bytes:
+    with open_regular(path) as file:
+        file.seek(-number, os.SEEK_END)
+        return file.read()
 
 
 def _size(path: Path) -> int | None:

@@ -10,9 +10,10 @@ from typing import NamedTuple
 from PIL import Image
 
 from cosub_mm.processes import end_with_parent
-from cosub_mm.safe_files import read_text
+from cosub_mm.safe_files import MAX_INDEX, open_regular, read_bytes, read_text
 from cosub_mm.whole_files import write_atomically
 
+from ..decoding import TooManyPixels, check_pixels
 from .image_index import INDEX, RELEASES, ClassSource, Sample, find_classes, read_index, scan_all
 from .image_table import ImageTable, packed_path
 
@@ -39,7 +40,7 @@ def prepare_class(source: ClassSource, index: Path) -> Prepared:
     # Such a name would forge a line, or could not be written.
     left_out = [(ascii(sample.name), problem) for sample, problem in unsafe]
     kept = []
-    with open(source.path, 'rb') if source.is_shard else _Nothing() as shard:
+    with open_regular(source.path) if source.is_shard else _Nothing() as shard:
         for sample in samples:
             problem = _problem(source, sample, shard)
             if problem:
@@ -113,14 +114,17 @@ def _problem(source: ClassSource, sample: Sample, shard) -> str:
     """Why an image cannot be used, or an empty string."""
     try:
         if shard is None:
-            file = open(source.path / sample.name, 'rb')  # noqa: SIM115  (closed below)
+            content = read_bytes(source.path / sample.name)
         else:
             shard.seek(sample.offset)
-            file = BytesIO(shard.read(sample.size))
-        with file, Image.open(file) as image:
-            image.load()
+            content = shard.read(sample.size)
+        with Image.open(BytesIO(content)) as image:
             if min(image.size) < 2:
                 return 'a side of one pixel'
+            check_pixels(image)
+            image.load()
+    except TooManyPixels:
+        return f'more than {Image.MAX_IMAGE_PIXELS:,} pixels'
     except Image.UnidentifiedImageError:
         return 'no image'
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -129,7 +133,7 @@ def _problem(source: ClassSource, sample: Sample, shard) -> str:
 
 
 def _read_left_out(index: Path, source: ClassSource) -> list[tuple[str, str]]:
-    text = read_text(index / f'{source.name}.{LEFT_OUT}')
+    text = read_text(index / f'{source.name}.{LEFT_OUT}', MAX_INDEX)
     return [tuple(line.split('\t')) for line in text.splitlines()]
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.dist import get_rank, get_world_size
-from mmengine.fileio import get
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from torch import Tensor
@@ -86,9 +85,9 @@ class DrawPredictionsHook(Hook):
 
 
 def _read(path: str) -> np.ndarray:
-    from cosub_mm.datasets.decoding import decode
+    from cosub_mm.datasets.decoding import decode, read_file
 
-    return decode(get(path))[:, :, ::-1]
+    return decode(read_file(path))[:, :, ::-1]
 
 
 def _from_batch(inputs: Tensor | list, i: int) -> np.ndarray:

@@ -202,7 +202,7 @@ def test_a_table_of_an_older_state_is_not_used(folders):
         ('sizes', 2**40, 'no possible size'),
         ('offsets', -1, 'no possible size'),
         ('ends', 10**6, 'cut short'),
-        ('ends', 0, 'without a name'),
+        ('ends', 0, 'cut short'),
         ('class_ends', 5, 'another number'),
         ('names', ord('/'), None),
     ],
