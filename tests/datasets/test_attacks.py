@@ -22,7 +22,7 @@ import cosub_mm  # noqa: F401
 from cosub_mm.checks.data import check_data
 from cosub_mm.checks.every_file import verify
 from cosub_mm.datasets.guarded import GuardedImages
-from cosub_mm.datasets.imagenet21k import CosubImageNet21k
+from cosub_mm.datasets.imagenet21k.dataset import CosubImageNet21k
 from cosub_mm.datasets.imagenet21k.image_index import INDEX, find_classes, scan
 from cosub_mm.datasets.imagenet21k.image_table import packed_path
 from cosub_mm.datasets.imagenet21k.preparation import pack, prepare, prepare_class

@@ -14,7 +14,7 @@ from PIL import Image
 
 import cosub_mm  # noqa: F401
 from cosub_mm.datasets.guarded import BadImageError, BadLabelError, GuardedImages
-from cosub_mm.datasets.imagenet21k import CosubImageNet21k
+from cosub_mm.datasets.imagenet21k.dataset import CosubImageNet21k
 from cosub_mm.datasets.imagenet21k.image_index import INDEX, find_classes, read_index
 from cosub_mm.datasets.imagenet21k.preparation import pack, prepare_class
 
