@@ -1,5 +1,6 @@
 """What hangs, fills the memory or runs code when it is read: one line at once, in each reader."""
 
+import contextlib
 import io
 import json
 import os
@@ -7,7 +8,6 @@ import pickle
 import re
 import runpy
 import struct
-import sys
 import tarfile
 import zipfile
 import zlib
@@ -32,6 +32,7 @@ from cosub_mm.datasets.inaturalist import INaturalist2018
 from cosub_mm.datasets.shuffle_buffer import ask_for
 from cosub_mm.datasets.transfer import CheckedCIFAR10, CheckedFlowers102
 from cosub_mm.demo.manifest import write_dataset
+from cosub_mm.launch.errors import run_tool
 from tests.datasets import transfer_miniatures as miniatures
 from tests.datasets.attacks import bomb, header, outcome, png, put
 
@@ -454,11 +455,17 @@ ZIPS = {
 
 
 @pytest.mark.parametrize('name', ZIPS)
-def test_zip_archives(name, tmp_path, monkeypatch, capsys):
+def test_zip_archives(name, tmp_path):
     tool = runpy.run_path(str(ROOT / 'tools/dataset_converters/ade20k.py'))
     path, out = tmp_path / 'ade.zip', tmp_path / 'out'
     make, said = ZIPS[name]
     make(path)
-    monkeypatch.setattr(sys, 'argv', ['ade', str(path), '--out', str(out), '--expect', '1', '0'])
-    check(tool['main'], f'exit error.*({said})', memory=2**27)
+    arguments = [str(path), '--out', str(out), '--expect', '1', '0']
+
+    def unpack():
+        with contextlib.redirect_stderr(io.StringIO()) as told:
+            code = run_tool(tool['main'], arguments)
+        raise ValueError(f'{code}: {told.getvalue()}')
+
+    check(unpack, f'[12]: error: .*({said})', memory=2**27)
     assert not list(out.rglob('*.jpg'))
