@@ -1,5 +1,6 @@
 """Equations of the paper as functions of tensors. Needs torch and nothing else."""
 
+from .divergence import symmetric_kl
 from .images import (
     agreement,
     check_lam,
@@ -10,6 +11,7 @@ from .images import (
     submodel_loss,
 )
 from .pixels import cosub_pixel_loss, pixel_agreement
+from .teachers import distillation_loss, label_loss, teacher_loss
 
 __all__ = [
     'agreement',
@@ -17,8 +19,12 @@ __all__ = [
     'check_loss_args',
     'cosub_loss',
     'cosub_pixel_loss',
+    'distillation_loss',
+    'label_loss',
     'multi_hot',
     'pixel_agreement',
     'smooth_labels',
     'submodel_loss',
+    'symmetric_kl',
+    'teacher_loss',
 ]

@@ -1,10 +1,13 @@
 """The losses of submodel co-training as plain functions of tensors (paper, section 3)."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from .divergence import symmetric_kl
+from .terms import dense_target, mean_loss, precise, prediction_of
+
 __all__ = [
+    'CONSISTENCIES',
     'LOSSES',
     'TEACHERS',
     'agreement',
@@ -18,6 +21,7 @@ __all__ = [
 
 LOSSES = ('bce', 'ce')
 TEACHERS = ('soft', 'hard')
+CONSISTENCIES = ('cosub', 'kl')
 
 
 def cosub_loss(
@@ -27,6 +31,7 @@ def cosub_loss(
     loss: str = 'bce',
     teacher: str = 'soft',
     class_weight: Tensor | None = None,
+    consistency: str = 'cosub',
 ) -> dict[str, Tensor]:
     """Label loss and co-training loss of several submodels (paper, eq. 1 and 2).
 
@@ -40,26 +45,33 @@ def cosub_loss(
         class_weight: (classes,), factors of the classes in the label loss: of each class's own
             term with BCE, of the labelled class's with CE. The means stay over batch (and
             classes), so that weights of mean 1 keep the scale; the co-training loss has none.
+        consistency: ``'cosub'``, eq. 2, in which each submodel learns from the others, or ``'kl'``,
+            R-Drop's divergence in its place (:func:`symmetric_kl`, which ``teacher`` does not
+            concern). R-Drop's weight of it beside the mean label loss is (1 - lam) / lam.
 
     Returns:
         ``loss_label`` and ``loss_cosub``, scalars whose sum is eq. 2. With more than two submodels
         the second is the mean over all ordered pairs.
 
     Raises:
-        ValueError: an unknown ``loss`` or ``teacher``, ``lam`` outside [0, 1], fewer than two
-            submodels, or a target of another shape.
+        ValueError: an unknown ``loss``, ``teacher`` or ``consistency``, ``lam`` outside [0, 1],
+            fewer than two submodels, or a target of another shape.
     """
-    check_loss_args(lam, loss, teacher)
+    check_loss_args(lam, loss, teacher, consistency)
     if logits.dim() != 3 or len(logits) < 2:
         raise ValueError(
             f'logits must be (num_submodels >= 2, batch, classes), got {tuple(logits.shape)}.'
         )
-    logits = _precise(logits)
-    target = _dense_target(target, logits)
+    logits = precise(logits)
+    target = dense_target(target, logits)
     with torch.autocast(logits.device.type, enabled=False):
+        if consistency == 'kl':
+            between = symmetric_kl(logits, loss)
+        else:
+            between = submodel_loss(logits, loss, teacher)
         return dict(
-            loss_label=lam * _loss(logits, target.expand_as(logits), loss, class_weight),
-            loss_cosub=(1 - lam) * submodel_loss(logits, loss, teacher),
+            loss_label=lam * mean_loss(logits, target.expand_as(logits), loss, class_weight),
+            loss_cosub=(1 - lam) * between,
         )
 
 
@@ -74,18 +86,13 @@ def submodel_loss(logits: Tensor, loss: str = 'bce', teacher: str = 'soft') -> T
     Returns:
         A scalar, the mean over all ordered pairs of submodels; no gradient reaches the teachers.
     """
-    logits = _precise(logits)
+    logits = precise(logits)
     with torch.autocast(logits.device.type, enabled=False):
         # Both losses are linear in the target: the mean over the other submodels' losses is the
         # loss against their mean prediction, so S submodels cost S terms and not S * (S - 1).
-        prediction = _teacher_prediction(logits.detach(), loss, teacher)
+        prediction = prediction_of(logits, loss, teacher)
         others = (prediction.sum(0, keepdim=True) - prediction) / (len(logits) - 1)
-        return _loss(logits, others, loss)
-
-
-def _precise(logits: Tensor) -> Tensor:
-    """Half precision is too coarse for a target: the sigmoid of fp16 logits saturates."""
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+        return mean_loss(logits, others, loss)
 
 
 def agreement(logits: Tensor) -> Tensor:
@@ -139,12 +146,14 @@ def smooth_labels(target: Tensor, smoothing: float) -> Tensor:
     return target * (1 - smoothing) + smoothing / target.shape[1]
 
 
-def check_loss_args(lam: float, loss: str, teacher: str) -> None:
+def check_loss_args(lam: float, loss: str, teacher: str, consistency: str = 'cosub') -> None:
     """Raise a ValueError that names the allowed values."""
     if loss not in LOSSES:
         raise ValueError(f"loss={loss!r} is unknown; choose 'bce' or 'ce'.")
     if teacher not in TEACHERS:
         raise ValueError(f"teacher={teacher!r} is unknown; choose 'soft' or 'hard'.")
+    if consistency not in CONSISTENCIES:
+        raise ValueError(f"consistency={consistency!r} is unknown; choose 'cosub' or 'kl'.")
     check_lam(lam)
 
 
@@ -152,28 +161,3 @@ def check_lam(lam: float) -> None:
     """Raise a ValueError that names the allowed range."""
     if not 0 <= lam <= 1:
         raise ValueError(f'lam={lam} must lie in [0, 1]: it weighs the label loss against 1 - lam.')
-
-
-def _dense_target(target: Tensor, logits: Tensor) -> Tensor:
-    batch, classes = logits.shape[1:]
-    if target.shape == (batch,):
-        target = F.one_hot(target, classes)
-    if target.shape != (batch, classes):
-        raise ValueError(
-            f'target must be ({batch},) or ({batch}, {classes}) for logits of shape '
-            f'{tuple(logits.shape)}, got {tuple(target.shape)}.'
-        )
-    return target.to(logits.dtype)
-
-
-def _teacher_prediction(logits: Tensor, loss: str, teacher: str) -> Tensor:
-    if teacher == 'hard':
-        return F.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(logits.dtype)
-    return logits.sigmoid() if loss == 'bce' else logits.softmax(dim=-1)
-
-
-def _loss(logits: Tensor, target: Tensor, loss: str, class_weight: Tensor | None = None) -> Tensor:
-    """Mean over submodels and batch; for BCE over the classes too."""
-    if loss == 'bce':
-        return F.binary_cross_entropy_with_logits(logits, target, weight=class_weight)
-    return F.cross_entropy(logits.flatten(0, 1), target.flatten(0, 1), weight=class_weight)

@@ -27,7 +27,6 @@ from .step.module import Place, StochasticDepth
 __all__ = [
     'apply_stochastic_depth',
     'remove_stochastic_depth',
-    'scale_drop_rates',
 ]
 
 
@@ -107,25 +106,6 @@ def remove_stochastic_depth(model: nn.Module) -> None:
     A model without stochastic depth stays as it is.
     """
     detach_all(model)
-
-
-def scale_drop_rates(model: nn.Module, factor: float) -> None:
-    """Set every rate to ``factor`` times what :func:`apply_stochastic_depth` gave, for a warm-up.
-
-    Args:
-        model: a model that stochastic depth was applied to.
-        factor: in [0, 1].
-
-    Raises:
-        ValueError: a factor outside [0, 1], or a model without stochastic depth.
-    """
-    if not 0 <= factor <= 1:
-        raise ValueError(f'factor={factor} must lie in [0, 1].')
-    ends = ends_of(model)
-    if not ends:
-        raise ValueError('The model has no stochastic depth; call apply_stochastic_depth first.')
-    for end in ends:
-        end.drop_prob = end.base_rate * factor
 
 
 def _check(model: nn.Module, settings: Settings) -> None:

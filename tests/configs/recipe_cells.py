@@ -54,8 +54,12 @@ def _only(steps: list[dict], name: str) -> dict | None:
 
 
 def _default(cls: type, argument: str) -> object:
-    parameter = signature(cls).parameters.get(argument)
-    return NONE if parameter is None else parameter.default
+    """Of the class, or of the one that it hands further arguments on to."""
+    for kind in cls.__mro__:
+        parameter = signature(kind).parameters.get(argument)
+        if parameter is not None:
+            return parameter.default
+    return NONE
 
 
 def _run(cfg: Config) -> dict:

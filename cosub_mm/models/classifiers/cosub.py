@@ -1,23 +1,18 @@
 """Submodel co-training of an image classifier."""
 
-from typing import Any
-
-from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from cosub_mm.losses import agreement, check_loss_args, cosub_loss
-from cosub_mm.models.drop_path import drop_branches, require_drop_rate
-from cosub_mm.stochastic_depth import copy_batch_late
+from cosub_mm.models.copies import scores_of_copies
 
-from .head_loss import read_head_loss
-from .targets import class_scores, recipe_target
+from .recipe import RecipeClassifier
 
 __all__ = ['CosubClassifier']
 
 
 @MODELS.register_module()
-class CosubClassifier(ImageClassifier):
+class CosubClassifier(RecipeClassifier):
     """An ``ImageClassifier`` trained by cosub (paper, section 3).
 
     Each augmented batch goes through the network ``num_submodels`` times at once; stochastic depth
@@ -30,21 +25,16 @@ class CosubClassifier(ImageClassifier):
         *args: further positional arguments of ImageClassifier.
         num_submodels: copies of each image, at least 2 (the paper's number).
         lam: weight of the label loss in eq. 1 (.5 in the paper, Table 5).
-        loss: ``'bce'`` or ``'ce'`` (Table 3). It replaces the loss of the head, of which
-            ``loss_weight``, ``class_weight`` (in the label loss) and ``cal_acc`` are kept; what
-            would be dropped is refused.
+        loss: ``'bce'`` or ``'ce'`` (Table 3).
         teacher: ``'soft'`` or ``'hard'`` (Table 3).
-        drop_path_rate: stochastic depth rate of every block of the backbone, in [0, 1); None keeps
-            the rates that the backbone was built with.
-        implementation: how blocks are dropped, ``'auto'``, ``'subset'`` or ``'mask'``; see
-            :func:`cosub_mm.stochastic_depth.apply_stochastic_depth`.
-        schedule: ``'uniform'`` (the paper) or ``'linear'``, from 0 to the rate over depth.
-        example_input: what the backbone is called with to search or prove its blocks; in a config
-            its shape, e.g. ``(3, 3, 224, 224)``.
-        bce_target_threshold: with BCE, a class whose (mixed) target exceeds it is a positive: 0 in
-            DeiT III, .2 in timm's runs of ResNet strikes back. None keeps the mixed targets.
-        label_smoothing: smoothing of the targets, in [0, 1).
-        **kwargs: neck, head, train_cfg, data_preprocessor, ... of ImageClassifier.
+        consistency: ``'cosub'``, eq. 2, or ``'kl'``, R-Drop's symmetric divergence without
+            stop-gradient in the place of what submodels learn from each other; see
+            :func:`cosub_mm.losses.cosub_loss`.
+        **kwargs: see :class:`.RecipeClassifier`, which has the recipe's loss, drop rate and
+            targets, and ImageClassifier.
+
+    While the drop rate is 0, as a schedule over time can make it, all copies of an image are equal:
+    then one is computed, with the loss and gradients of ``num_submodels``.
 
     Raises:
         ValueError: an argument outside its range, a head whose own loss or options would be
@@ -69,29 +59,17 @@ class CosubClassifier(ImageClassifier):
         lam: float = 0.5,
         loss: str = 'bce',
         teacher: str = 'soft',
-        drop_path_rate: float | None = None,
-        implementation: str = 'auto',
-        schedule: str = 'uniform',
-        example_input: Any = None,
-        bce_target_threshold: float | None = 0.0,
-        label_smoothing: float = 0.0,
+        consistency: str = 'cosub',
         **kwargs,
     ) -> None:
-        check_loss_args(lam, loss, teacher)
+        check_loss_args(lam, loss, teacher, consistency)
         if not isinstance(num_submodels, int) or num_submodels < 2:
             raise ValueError(f'num_submodels={num_submodels} must be an integer of at least 2.')
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f'label_smoothing={label_smoothing} must lie in [0, 1).')
-        super().__init__(backbone, *args, **kwargs)
+        super().__init__(backbone, *args, loss=loss, needs_drop_rate=True, **kwargs)
         self.num_submodels = num_submodels
         self.lam = lam
-        self.loss_name = loss
         self.teacher = teacher
-        self.bce_target_threshold = bce_target_threshold if loss == 'bce' else None
-        self.label_smoothing = label_smoothing
-        self.head_loss = read_head_loss(self, loss, label_smoothing)
-        require_drop_rate(self.backbone, drop_path_rate, 'CosubClassifier')
-        drop_branches(self.backbone, drop_path_rate, implementation, schedule, example_input)
+        self.consistency = consistency
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Losses of one training step.
@@ -104,21 +82,17 @@ class CosubClassifier(ImageClassifier):
             ``loss_label`` and ``loss_cosub``, whose sum is eq. 2, and ``agreement``, the share of
             images for which two submodels have the same most probable class.
         """
-        logits = self._submodel_logits(inputs)
-        target = recipe_target(
-            data_samples, logits.shape[-1], self.label_smoothing, self.bce_target_threshold
+        logits = scores_of_copies(self, inputs, self.num_submodels)
+        losses = cosub_loss(
+            logits,
+            self.target(data_samples, logits),
+            self.lam,
+            self.loss_name,
+            self.teacher,
+            self.head_loss.class_weight_like(logits),
+            self.consistency,
         )
-        weight = self.head_loss.class_weight_like(logits)
-        losses = cosub_loss(logits, target, self.lam, self.loss_name, self.teacher, weight)
-        losses = {name: self.head_loss.weight * value for name, value in losses.items()}
+        losses = self.weighted(losses)
         losses['agreement'] = agreement(logits)
         losses.update(self.head_loss.accuracies(logits.flatten(0, 1), data_samples))
         return losses
-
-    def _submodel_logits(self, inputs: Tensor) -> Tensor:
-        """Scores of the submodels, (num_submodels, batch, classes)."""
-        # What lies before the first random branch is the same for all copies: it runs once.
-        with copy_batch_late(self.backbone, inputs, self.num_submodels) as batch:
-            logits = self.head(self.extract_feat(batch.inputs))
-        logits = class_scores(logits, self.head)
-        return logits.unflatten(0, (self.num_submodels, len(inputs)))

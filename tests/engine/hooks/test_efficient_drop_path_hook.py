@@ -82,6 +82,40 @@ def test_the_rate_warms_up_over_iterations(tmp_path):
     assert {b.rate for b in describe(runner.model.backbone).blocks} == {0.5 * 4 / 8}
 
 
+OVER_TIME = {
+    'late': [0, 0, 0.5, 0.5],
+    'early': [0.5, 0.5, 0, 0],
+    'decreasing': [0.5, 0.25, 0, 0],
+}
+
+
+@pytest.mark.parametrize('over_time', OVER_TIME)
+def test_the_rate_over_time(tmp_path, over_time):
+    """One step at the second epoch, or a ramp up to it; what was dropped is counted."""
+    hook = dict(
+        type='EfficientDropPathHook', drop_rate=0.5, over_time=over_time, until=2, interval=4
+    )
+    _, scalars, _ = train(tmp_path, hook, epochs=4)
+    by_epoch = {line['epoch']: line['drop_rate'] for line in scalars if 'loss' in line}
+    assert list(by_epoch.values()) == pytest.approx(OVER_TIME[over_time], abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'told'),
+    [
+        (dict(over_time='never', until=1), "'late', 'early', 'decreasing'"),
+        (dict(over_time='late'), 'needs until, at least 1; got 0'),
+        (dict(until=3), 'until=3 belongs to over_time'),
+        (dict(over_time='late', until=1, warmup=2), 'both set the drop rate'),
+        (dict(over_time='early', until=2), r'at until=2 epochs, and the training has 2.*1 to 1'),
+        (dict(over_time='late', until=9, by_epoch=False), 'until=9 iterations.*has 8'),
+    ],
+)
+def test_a_rate_over_time_that_cannot_be_followed(tmp_path, settings, told):
+    with pytest.raises(ValueError, match=told):
+        train(tmp_path, dict(type='EfficientDropPathHook', drop_rate=0.5, **settings))
+
+
 def test_stochastic_depth_that_is_there_stays(tmp_path):
     model = Net()
     apply_stochastic_depth(model.backbone, 0.3, implementation='subset')
@@ -112,18 +146,19 @@ def test_bad_arguments(tmp_path):
 
 
 @pytest.mark.parametrize('compiled', [False, True])
-def test_a_warm_up_that_torch_compile_would_give_up_on(compiled, tmp_path):
+@pytest.mark.parametrize('ramp', [dict(warmup=7), dict(over_time='decreasing', until=7)])
+def test_a_ramp_that_torch_compile_would_give_up_on(compiled, ramp, tmp_path):
     model = Net()
     if compiled:
         model.backbone.compile(backend='eager')
-    hook = dict(type='EfficientDropPathHook', drop_rate=0.1, warmup=7)
+    hook = dict(type='EfficientDropPathHook', drop_rate=0.1, **ramp)
     if compiled:
         # Importing timm.optim, as other tests do, raises torch's limit from 8 to a million.
-        told = r'9 times.*gives up after 8.*at most 6 epochs'
+        told = r"9 times.*gives up after 8.*at most 6 epochs.*'late' or 'early'"
         with torch._dynamo.config.patch(recompile_limit=8), pytest.raises(ValueError, match=told):
-            train(tmp_path, hook, epochs=1, model=model)
-    with torch._dynamo.config.patch(recompile_limit=9):
-        train(tmp_path / f'again{compiled}', hook, epochs=1, model=model)
+            train(tmp_path, hook, epochs=8, model=model)
+        return
+    train(tmp_path, hook, epochs=8, model=model)
 
 
 def test_a_compiled_backbone_under_a_memory_budget_is_refused(tmp_path):

@@ -11,7 +11,8 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
 import cosub_mm  # noqa: F401
-from cosub_mm.losses import agreement
+from cosub_mm.losses import agreement, cosub_loss
+from cosub_mm.stochastic_depth import scale_drop_rates
 
 TINY = dict(embed_dims=24, num_layers=3, num_heads=2, feedforward_channels=48)
 
@@ -114,6 +115,64 @@ def test_three_submodels():
     assert all(p.grad is not None for p in model.parameters())
 
 
+def test_consistency_is_r_drops():
+    """The symmetric divergence in place of eq. 2's second term, and a gradient on both sides."""
+    model = build(loss='ce', consistency='kl', lam=0.2)
+    images, labels = torch.randn(6, 3, 32, 32, dtype=torch.double), torch.randint(5, (6,))
+    torch.manual_seed(3)
+    losses = model(images, samples(labels), mode='loss')
+    gradients = torch.autograd.grad(losses['loss_cosub'], list(model.parameters()))
+    torch.manual_seed(3)
+    p, q = model.head(model.backbone(torch.cat((images, images)))).log_softmax(1).chunk(2)
+    one, other = (
+        F.kl_div(a, b, reduction='batchmean', log_target=True) for a, b in ((p, q), (q, p))
+    )
+    expected = 0.8 * (one + other) / 2
+    torch.testing.assert_close(losses['loss_cosub'], expected, rtol=1e-12, atol=0)
+    for ours, theirs in zip(gradients, torch.autograd.grad(expected, list(model.parameters()))):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-14)
+
+
+def passes(model) -> list[int]:
+    """Rows that the backbone is called with from now on, one number a call."""
+    rows = []
+    model.backbone.register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))
+    return rows
+
+
+@pytest.mark.parametrize('submodels', [2, 3])
+def test_where_nothing_is_dropped_one_copy_stands_for_all(submodels):
+    """A late or early schedule: the loss and all gradients of several copies, for one pass."""
+    model = build(num_submodels=submodels)
+    images, labels = torch.randn(4, 3, 32, 32, dtype=torch.double), torch.randint(5, (4,))
+    scale_drop_rates(model.backbone, 0.0)
+    rows = passes(model)
+    losses = model(images, samples(labels), mode='loss')
+    assert rows == [4] and losses['agreement'] == 1
+    total = losses['loss_label'] + losses['loss_cosub']
+    z = model.head(model.backbone(images.repeat(submodels, 1, 1, 1))).unflatten(0, (submodels, 4))
+    expected = sum(cosub_loss(z, labels).values())
+    torch.testing.assert_close(total, expected, rtol=1e-12, atol=0)
+    parameters = list(model.parameters())
+    for ours, theirs in zip(
+        torch.autograd.grad(total, parameters), torch.autograd.grad(expected, parameters)
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-14)
+
+
+def test_copies_that_dropout_tells_apart_are_all_computed():
+    """At a drop rate of 0 that is what is left of randomness."""
+    cfg = config(num_submodels=3)
+    cfg['backbone']['drop_rate'] = 0.3
+    model = MODELS.build(cfg).double()
+    scale_drop_rates(model.backbone, 0.0)
+    rows = passes(model)
+    losses = model(
+        torch.randn(4, 3, 32, 32, dtype=torch.double), samples(torch.arange(4)), mode='loss'
+    )
+    assert rows == [4, 8] and torch.isfinite(losses['loss_cosub'])
+
+
 def test_agreement_counts_pairs():
     logits = torch.zeros(3, 2, 4)
     logits[0, :, 0] = logits[1, :, 0] = 1  # two of three agree on both images
@@ -201,6 +260,7 @@ def test_model_type_and_a_rate_turn_a_stock_config_into_cosub(name):
         (dict(lam=2), r'lam=2 must lie in \[0, 1\]'),
         (dict(loss='l2'), "choose 'bce' or 'ce'"),
         (dict(teacher='ema'), "choose 'soft' or 'hard'"),
+        (dict(consistency='l2'), "choose 'cosub' or 'kl'"),
         (dict(label_smoothing=1.0), 'label_smoothing=1.0'),
         (dict(implementation='fast'), "'auto', 'subset', 'mask'"),
     ],
