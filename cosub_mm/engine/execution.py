@@ -151,6 +151,9 @@ def compile_backbone(model: nn.Module, options: dict, checkpointed: bool = False
         # Otherwise the compiler gives up on the whole backbone, in silence.
         torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True
     backbone.compile(**options)
+    peer = getattr(model.module if is_model_wrapper(model) else model, 'peer', None)
+    if peer is not None:  # of two models trained together
+        _backbone(peer)[1].compile(**options)
     return (
         f"torch.compile: the forward and backward pass of '{name}' ({type(backbone).__name__}) are "
         f'compiled by {options.get("backend", "inductor")}; augmentations, heads, losses and the '

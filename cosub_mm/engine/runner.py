@@ -6,7 +6,7 @@ import torch
 from mmengine.dist import broadcast_object_list, get_world_size, is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.model import revert_sync_batchnorm
+from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
@@ -46,6 +46,7 @@ class CosubRunner(Runner):
     - Parameters of equal settings share a group of the optimizer, so that it updates many at once.
     - ``activation_checkpointing`` leaves every gradient as it is, and ``compile`` compiles the
       backbone instead of the whole step: see :mod:`.execution`.
+    - A model brings the hooks that it cannot be trained without (``own_hooks``).
     """
 
     fail_together = False  # whether a save that fails in the first process is an error in all
@@ -123,6 +124,15 @@ class CosubRunner(Runner):
             optim_wrapper = optim_wrapper.copy()
             optim_wrapper.setdefault('constructor', 'mmengine.CosubMergedGroups')
         return super().build_optim_wrapper(optim_wrapper)
+
+    def register_hooks(self, default_hooks: dict | None = None, custom_hooks=None) -> None:
+        """Register the hooks of the config, and those that the model brings (``own_hooks``)."""
+        super().register_hooks(default_hooks, custom_hooks)
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        present = {type(hook).__name__ for hook in self.hooks}
+        for hook in getattr(model, 'own_hooks', ()):
+            if hook['type'].rpartition('.')[2] not in present:
+                self.register_hook(dict(hook))
 
     def register_hook(self, hook: Hook | dict, priority: str | int | None = None) -> None:
         """Register a hook; ours in place of mmengine's that save and log, whoever asks for them."""

@@ -8,6 +8,7 @@ from .epoch_seed_hook import EpochSeedHook, seed_worker
 from .finite_loss_hook import FiniteLossHook, NonFiniteLossError
 from .gradient_hook import GradientHook, NotTrainedError
 from .logger_hook import CosubLoggerHook
+from .mean_teacher_hook import MeanTeacherHook
 from .validated_buffers_hook import ValidatedBuffersHook
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     'EpochSeedHook',
     'FiniteLossHook',
     'GradientHook',
+    'MeanTeacherHook',
     'NonFiniteLossError',
     'NotTrainedError',
     'ValidatedBuffersHook',

@@ -184,7 +184,9 @@ class EfficientDropPathHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         path = self.module
         if path is None:
-            path = 'backbone' if isinstance(getattr(model, 'backbone', None), nn.Module) else ''
+            backbone = isinstance(getattr(model, 'backbone', None), nn.Module)
+            # Two models that are trained together have a backbone each.
+            path = 'backbone' if backbone and not hasattr(model, 'peer') else ''
         try:
             return model.get_submodule(path)
         except AttributeError:

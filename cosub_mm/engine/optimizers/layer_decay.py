@@ -91,7 +91,9 @@ def _model_depths(model: nn.Module) -> tuple[dict[str, int], int]:
     if backbone is None:
         return layer_depths(model)
     depths, head = layer_depths(backbone)
-    return {f'backbone.{name}': depth for name, depth in depths.items()}, head
+    # Of two models trained together the second is a part of the first, `peer`.
+    places = ('backbone.', 'peer.backbone.')
+    return {f'{place}{name}': depth for place in places for name, depth in depths.items()}, head
 
 
 def _table(groups: list[dict], head: int) -> str:

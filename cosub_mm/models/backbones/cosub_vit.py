@@ -167,6 +167,7 @@ class CosubViT(VisionTransformer):
             num_extra_tokens=0,
         )
         x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), self.drop_after_pos(x)), dim=1)
+        x = self.pre_norm(x)
 
         outs = []
         for i, layer in enumerate(self.layers):
