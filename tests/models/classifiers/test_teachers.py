@@ -185,3 +185,21 @@ def test_two_models_need_configs(folder):
     cfg['head'] = MODELS.build(cfg['head'])
     with pytest.raises(ValueError, match='as configs, not as modules'):
         MODELS.build(cfg)
+
+
+def test_the_mean_teacher_takes_running_statistics_as_they_are(folder):
+    backbone = dict(type='ResNet', depth=18, num_stages=4, out_indices=(3,), base_channels=8)
+    model = build(
+        'MeanTeacherClassifier',
+        folder,
+        backbone=backbone,
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LinearClsHead', num_classes=5, in_channels=64),
+    )
+    model.start_teacher()
+    x, _, samples = batch()
+    model(x, samples, mode='loss')
+    norm, its = model.backbone.bn1, model.teacher.module.backbone.bn1
+    assert not torch.equal(norm.running_mean, its.running_mean)
+    model.update_teacher()
+    assert torch.equal(norm.running_mean, its.running_mean)
