@@ -4,6 +4,11 @@
 import sys
 from collections.abc import Sequence
 
+from cosub_mm.launch.starting import stop_while_starting
+
+if __name__ == '__main__':
+    stop_while_starting()  # the next imports take seconds
+
 import cosub_mm  # noqa: F401  (registers)
 from cosub_mm.launch import run as launch
 from cosub_mm.launch.arguments import train_arguments

@@ -24,9 +24,10 @@ from .execution import checkpoint_activations, compile_backbone, compile_options
 from .finite import check_before_save
 from .gathered import GathersAgain, gathered_steps
 from .loops import CosubEpochTrainLoop
+from .read_watch import watch_reads
 from .resumed_settings import group_settings, take_settings
 from .worker_signals import shield_workers
-from .worker_watch import naming_files, note_samples
+from .worker_watch import WORKER_TIMEOUT, naming_files, note_samples
 
 __all__ = ['CosubRunner']
 
@@ -95,9 +96,13 @@ class CosubRunner(Runner):
         """Build a data loader whose workers outlive a signal to stop."""
         if isinstance(dataloader, DataLoader):
             return dataloader
-        return note_samples(
-            shield_workers(Runner.build_dataloader(dataloader, seed, diff_rank_seed))
-        )
+        if dataloader.get('num_workers'):
+            loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+            return note_samples(shield_workers(loader))
+        # torch has a time-out for workers only.
+        others = {key: value for key, value in dataloader.items() if key != 'timeout'}
+        loader = Runner.build_dataloader(others, seed, diff_rank_seed)
+        return watch_reads(loader, dataloader.get('timeout', WORKER_TIMEOUT))
 
     def test(self) -> dict:
         """Test, with errors that name the file on which a worker hung or died."""

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from .read_watch import ReadHangs, describe
+
 __all__ = ['WORKER_TIMEOUT', 'WorkerError', 'naming_files', 'note_samples']
 
 WORKER_TIMEOUT = 300
@@ -24,7 +26,7 @@ _SHARED = '/dev/shm'
 
 
 class WorkerError(ValueError):
-    """A data-loading worker that hangs or has died; the message names its file."""
+    """A read that hangs, or a data-loading worker that has died; the message names the file."""
 
 
 def note_samples(loader: DataLoader) -> DataLoader:
@@ -47,10 +49,12 @@ def naming_files(loaders: Callable[[], list[DataLoader]]) -> Iterator[None]:
         loaders: gives those in use.
 
     Raises:
-        WorkerError: in the place of torch's RuntimeError.
+        WorkerError: in the place of torch's RuntimeError, and where this process's own read hangs.
     """
     try:
         yield
+    except ReadHangs as hangs:
+        raise WorkerError(describe(hangs)) from None
     except RuntimeError as error:
         text = str(error)
         if not re.search(_FAILURES, text):

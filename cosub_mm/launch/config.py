@@ -92,10 +92,9 @@ def set_dataloader_defaults(cfg: Config) -> None:
         # A stock mmpretrain config leaves collating to the tool; mmseg stacks in the model.
         loader.setdefault('collate_fn', dict(type=COLLATE[task_of(cfg)]))
         loader.setdefault('pin_memory', torch.cuda.is_available())
+        loader.setdefault('timeout', WORKER_TIMEOUT)
         if not loader.get('num_workers'):
             loader['persistent_workers'] = False
-        else:
-            loader.setdefault('timeout', WORKER_TIMEOUT)
     if cfg.get('train_dataloader'):
         cfg.train_dataloader.setdefault('worker_init_fn', dict(type='mmengine.seed_worker'))
 

@@ -9,12 +9,11 @@ from contextlib import contextmanager
 
 from .distributed import close_process_group, global_rank
 from .one_voice import may_speak
+from .starting import RESUME_EXIT_CODE
 
 __all__ = ['RESUME_EXIT_CODE', 'Interrupted', 'UserError', 'explain', 'run_tool', 'user_errors']
 
 DEBUG_VARIABLE = 'COSUB_DEBUG'
-# EX_TEMPFAIL of sysexits.h: a temporary failure, try again.
-RESUME_EXIT_CODE = 75
 
 
 class Interrupted(Exception):

@@ -33,25 +33,33 @@ def check_out(cfg: Config, out: str) -> str:
     raise ValueError(f"--out '{out}': for {task} give {_CHOICES[task]}.")
 
 
-def check_writable(out: str) -> None:
+def check_writable(out: str | Path, argument: str = '--out', is_file: bool | None = None) -> None:
     """Find out before the work whether its result can be written.
+
+    Args:
+        out: the file or folder.
+        argument: what the command line calls it.
+        is_file: whether a file is asked for; None tells it by the suffix.
 
     Raises:
         ValueError: ``out`` is a folder where a file is asked for or the other way round, or lies
             where this user may not write.
     """
     path = Path(out).absolute()
-    if path.exists() and path.is_dir() == bool(path.suffix):
-        kinds = ('a file', 'a folder') if path.suffix else ('a folder', 'a file')
-        raise ValueError(f"--out '{out}' names {kinds[0]}, but is {kinds[1]}.")
+    is_file = bool(path.suffix) if is_file is None else is_file
+    if path.exists() and path.is_dir() == is_file:
+        kinds = ('a file', 'a folder') if is_file else ('a folder', 'a file')
+        raise ValueError(f"{argument} '{out}' names {kinds[0]}, but is {kinds[1]}.")
     place = next(p for p in (path, *path.parents) if p.exists())
     if place != path and not place.is_dir():
-        raise ValueError(f"--out '{out}': '{place}' is a file, not a folder.")
+        raise ValueError(f"{argument} '{out}': '{place}' is a file, not a folder.")
     try:
         with open(place, 'ab') if place.is_file() else TemporaryFile(dir=place):
             pass
     except OSError as error:
-        raise ValueError(f"--out '{out}' cannot be written: {place}: {error.strerror}.") from error
+        raise ValueError(
+            f"{argument} '{out}' cannot be written: {place}: {error.strerror}."
+        ) from error
 
 
 def request_predictions(cfg: Config, out: str) -> None:

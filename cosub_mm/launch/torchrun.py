@@ -50,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get('TORCH_CPP_LOG_LEVEL') == 'FATAL':  # read already: this is the processes'
             os.environ['TORCH_CPP_LOG_LEVEL'] = 'ERROR'
         try:
-            run.main([*_signals(), *argv])
+            # Its default is a folder in /tmp that stays there.
+            logs = [] if args.log_dir else [f'--log-dir={folder}/logs']
+            run.main([*_signals(), *logs, *argv])
         except SignalException as stop:
             # Asked to stop, at whatever moment: the newest checkpoint is there to go on from.
             if stopped.exists() or stop.sigval in SIGNALS:

@@ -1,11 +1,13 @@
 """A worker that hangs or dies names its file; full shared memory is named with its cure."""
 
 import os
+import signal
 import time
 
 import pytest
 from mmengine.registry import DATASETS
 
+from cosub_mm.engine import read_watch
 from cosub_mm.engine.worker_watch import WorkerError, naming_files
 from tests.engine.toy import ToyData, built, config
 
@@ -35,6 +37,61 @@ def test_the_file_of_a_worker_is_named(fault, said, tmp_path, monkeypatch):
     runner = built(cfg)
     with pytest.raises(WorkerError, match=rf'{said}.*reading pictures/3\.png\.'):
         runner.train()
+
+
+@pytest.mark.parametrize('worker', [0, 1])
+def test_a_read_that_hangs_is_named(worker, tmp_path, monkeypatch):
+    """Of a pipe that nobody writes to, which no signal of torch's ends."""
+    os.mkfifo(tmp_path / 'pipe')
+
+    def read(self, index):
+        return open(tmp_path / 'pipe').read() if index == 3 else ToyData.__getitem__(self, index)
+
+    monkeypatch.setattr(FaultyData, '__getitem__', read)
+    cfg = config(tmp_path / 'run')
+    cfg.train_dataloader.update(
+        dataset=dict(type='FaultyData', images=6), num_workers=worker, timeout=1
+    )
+    with pytest.raises(WorkerError, match=r'timed out after 1 .*pictures/3\.png|3\.png timed out'):
+        built(cfg).train()
+
+
+def test_who_guards_pictures_does_not_take_it_for_one(tmp_path, monkeypatch):
+    """An Exception in a read would be caught there, and the file read again."""
+
+    def read(self, index):
+        for _ in range(2):
+            try:
+                time.sleep(60)
+            except Exception:
+                continue
+
+    monkeypatch.setattr(FaultyData, '__getitem__', read)
+    cfg = config(tmp_path)
+    cfg.train_dataloader.update(dataset=dict(type='FaultyData', images=6), timeout=0.4)
+    with pytest.raises(WorkerError, match=r'pictures/0\.png timed out after 0.4'):
+        built(cfg).train()
+
+
+def test_what_no_signal_ends_ends_the_process(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(read_watch, 'GRACE', 0.2)
+    child = os.fork()
+    if not child:
+
+        def read(self, index):
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})  # as code of C may
+            time.sleep(60)
+
+        FaultyData.__getitem__ = read
+        cfg = config(tmp_path)
+        cfg.train_dataloader.update(dataset=dict(type='FaultyData', images=6), timeout=0.4)
+        try:
+            built(cfg).train()
+        finally:
+            os._exit(9)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 2
+    assert 'error: Reading pictures/0.png timed out' in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 
 import pytest
 from torch.distributed import run
@@ -22,3 +23,16 @@ def test_stopped_before_the_first_step(monkeypatch, number, code):
     monkeypatch.setattr(os, 'environ', dict(os.environ))  # main sets some for good
     monkeypatch.setattr(run, 'main', stop)
     assert torchrun.main(['train.py']) == code
+
+
+@pytest.mark.parametrize('named', [False, True])
+def test_nothing_is_left_in_the_folder_for_temporary_files(named, monkeypatch, tmp_path):
+    monkeypatch.setattr(os, 'environ', dict(os.environ))
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'tmp'))
+    (tmp_path / 'tmp').mkdir()
+    script = tmp_path / 'script.py'
+    script.write_text('print("done")')
+    logs = [f'--log-dir={tmp_path}/logs', '--redirects=3'] if named else []
+    assert torchrun.main([*logs, '--nproc-per-node=1', '--master-port=0', str(script)]) == 0
+    assert not list((tmp_path / 'tmp').iterdir())
+    assert bool(list(tmp_path.rglob('logs/**/stdout.log'))) == named

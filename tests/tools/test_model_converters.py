@@ -1,6 +1,7 @@
 """The command lines of tools/model_converters, and what a trained model can be used for."""
 
 import argparse
+import re
 import runpy
 from pathlib import Path
 
@@ -196,3 +197,24 @@ def test_a_grid_that_is_not_square_is_asked_for_and_stays(tmp_path, capsys):
     weights = torch.load(path, weights_only=True)['state_dict']
     assert weights['backbone.pos_embed'].shape[1] == 128
     assert noted_grid(weights._metadata['backbone']) == (16, 8)
+
+
+@pytest.mark.parametrize(
+    ('tool', 'arguments'),
+    [
+        ('publish_model', ('absent.pth', '/proc/out.pth')),
+        ('convert', ('absent.pth', '/proc/out.pth', '--to', 'timm')),
+        ('export_onnx', ('absent.py', 'absent.pth', '/proc/out.onnx')),
+    ],
+)
+def test_a_target_that_cannot_be_written_is_said_before_the_work(tool, arguments, capsys):
+    assert _run(tool, *arguments) == 2
+    assert re.search("target '/proc.* cannot be written: /proc", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize('tool', ['convert', 'export_onnx'])
+def test_a_folder_in_the_place_of_the_target(tool, tmp_path, capsys):
+    more = ('--to', 'timm') if tool == 'convert' else ()
+    source = ('absent.pth',) if tool == 'convert' else ('absent.py', 'absent.pth')
+    assert _run(tool, *source, tmp_path, *more) == 2
+    assert f"target '{tmp_path}' names a file, but is a folder" in capsys.readouterr().err

@@ -23,6 +23,7 @@ from cosub_mm.engine.checkpoints import (
     wanted_kind,
 )
 from cosub_mm.launch.errors import UserError, run_tool, user_errors
+from cosub_mm.launch.outputs import check_writable
 
 HUB = 'timm:'
 EXAMPLES = """\
@@ -131,6 +132,8 @@ def convert(argv: Sequence[str] | None) -> None:
     args = parser.parse_args(argv)
     if args.config and args.to != 'mmpretrain':
         raise UserError('--config compares with a model of mmpretrain: it needs --to mmpretrain.')
+    with user_errors('looking at the target'):
+        check_writable(args.target, 'target', is_file=True)
     with user_errors(f'converting {args.source}'), trusting(args.trust_checkpoint):
         weights, kind = read(args.source, wanted_kind(args), args.weights_key)
         grid = check_grid(args.grid, '--grid')

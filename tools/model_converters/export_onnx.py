@@ -25,6 +25,7 @@ from cosub_mm.engine.checkpoints import (
     wanted_kind,
 )
 from cosub_mm.launch.errors import run_tool, user_errors
+from cosub_mm.launch.outputs import check_writable
 
 NOTE = """\
 The input `images` has the shape (batch, 3, height, width) with any batch size: RGB pixels,
@@ -114,6 +115,8 @@ def main(argv: Sequence[str] | None) -> None:
     add_trust_argument(parser)
     add_weights_arguments(parser, 'those that the training validated')
     args = parser.parse_args(argv)
+    with user_errors('looking at the target'):
+        check_writable(args.target, 'target', is_file=True)
     with user_errors('loading the model'), trusting(args.trust_checkpoint):
         accept = accepted(Config.fromfile(args.config), args)
         choice = wanted_kind(args), args.weights_key

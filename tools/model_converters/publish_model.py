@@ -28,7 +28,8 @@ from cosub_mm.engine.checkpoints import (
     trusting,
     wanted_kind,
 )
-from cosub_mm.launch.errors import run_tool
+from cosub_mm.launch.errors import run_tool, user_errors
+from cosub_mm.launch.outputs import check_writable
 
 HASH_LENGTH = 8
 NAMES = {AVERAGED: 'Averaged weights (EMA)', RAW: 'Trained weights', UNKNOWN: 'Weights'}
@@ -86,6 +87,8 @@ def main(argv: Sequence[str] | None) -> None:
     add_trust_argument(parser)
     add_weights_arguments(parser, 'the raw ones')
     args = parser.parse_args(argv)
+    with user_errors('looking at the target'):
+        check_writable(args.target.parent, 'target', is_file=False)
     with trusting(args.trust_checkpoint):
         path, kind = publish(args.source, args.target, wanted_kind(args), args.weights_key)
     print(f'{NAMES[kind]}: {path}')

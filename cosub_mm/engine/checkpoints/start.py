@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cosub_mm.architectures.position_grid import keep_notes
 
+from ..finite.weights import some
 from .acceptance import accepted, stop_unless
 from .choose import find_weights
 from .classes import keeps_head
@@ -18,6 +19,7 @@ from .compare import check_start_model
 from .files import CheckpointError, load_checkpoint
 from .match import Match, match_weights
 from .parts import Fit, fit_of
+from .whole import check_finite
 
 __all__ = ['check_pretrained', 'paths_of_kept_heads', 'start_paths']
 
@@ -43,7 +45,7 @@ def check_pretrained(
 
     Raises:
         CheckpointMissing: no such file.
-        CheckpointError: truncated, or nothing matches.
+        CheckpointError: truncated, nothing matches, or weights that are infinite or not a number.
         NotAccepted: a part of the backbone is missing, left over, or of another shape, or computes
             otherwise.
     """
@@ -108,6 +110,8 @@ def _check(
         hint = _shapes(module, state, [n for n in fit.lacking if n in match.other_shape])
         message = f"checkpoint '{path}' is of another architecture than '{owner}': {fit}.{hint}"
         stop_unless('partial-weights', accept, message)
+    left = {*match.unexpected, *match.other_shape}
+    check_finite(path, module, {k: v for k, v in state.items() if k not in left})
     print_log(f'{owner} starts from {path}: {fit}. They are {evidence}', logger='current')
     return match
 
@@ -171,6 +175,9 @@ def _own_loading(path: str, name: str, module: nn.Module, accept: Collection[str
         for parameter in trial.parameters():
             parameter.fill_(torch.nan)
     trial.init_weights()
+    infinite = [key for key, value in trial.named_parameters() if value.isinf().any()]
+    if infinite:
+        raise CheckpointError(f"checkpoint '{path}' holds infinite weights: {some(infinite)}.")
     match = Match()
     for key, parameter in trial.named_parameters():
         (match.missing if parameter.isnan().any() else match.matched).append(key)

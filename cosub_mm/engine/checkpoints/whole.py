@@ -59,11 +59,16 @@ def check_weights(
             f'{", ".join(surplus[:3])}{more}. Use the config it was trained with.'
         )
         stop_unless('partial-weights', accept, message)
-    _check_finite(path, model, state_dict)
+    check_finite(path, model, state_dict)
     return match
 
 
-def _check_finite(path: str, model: nn.Module, state_dict: dict[str, Tensor]) -> None:
+def check_finite(path: str, model: nn.Module, state_dict: dict[str, Tensor]) -> None:
+    """Refuse weights that are infinite or not a number; reads all of those that the model takes.
+
+    Raises:
+        CheckpointError: naming the tensors.
+    """
     used = weights_of(model)
     weights = {k: v for k, v in state_dict.items() if k.removeprefix('module.') in used}
     bad = not_finite(weights)

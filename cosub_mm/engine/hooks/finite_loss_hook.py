@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
@@ -78,6 +78,8 @@ class FiniteLossHook(Hook):
         if get_world_size() > 1:
             told = all_gather_object(told[0])
         text = '; '.join(_process(rank, *one) for rank, one in enumerate(told))
+        if not is_main_process():
+            return  # mmengine's loggers of the other processes print errors, too
         gradient = '' if norm is None else f'the norm of the gradients is {norm:.4g}, '
         runner.logger.error(
             f'Iteration {iteration} is left out, number {in_a_row} in a row of at most '

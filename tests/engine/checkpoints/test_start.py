@@ -153,3 +153,20 @@ def test_backbone_of_mmseg_that_renames_its_weights(tmp_path, said, depth, fits)
         with pytest.raises(NotAccepted, match=r'not in the checkpoint \(layers\.2'):
             check_pretrained(Config(), model)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+@pytest.mark.parametrize('way', ['load_from', 'init_cfg'])
+def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path, value, way):
+    state = Classifier().state_dict()
+    state['backbone.attn_mask'][:] = float('-inf')  # by its nature
+    state['head.weight'] = torch.full((7, 4), value)  # of other classes: left out
+    path = save(tmp_path, state)
+    init = dict(type='Pretrained', checkpoint=path, prefix='backbone.')
+    model = Classifier(init_cfg=init) if way == 'init_cfg' else Classifier()
+    cfg = Config(dict(load_from=path) if way == 'load_from' else {})
+    check_pretrained(cfg, model)
+    state['backbone.layers.1.weight'][0, 0] = value
+    save(tmp_path, state)
+    with pytest.raises(CheckpointError, match=r'infinite or not a number: .*layers\.1\.weight\.'):
+        check_pretrained(cfg, model)

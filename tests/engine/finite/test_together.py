@@ -58,7 +58,7 @@ def work(rank: int, folder, poison: bool) -> None:
 
 
 @pytest.mark.parametrize('poison', [False, True], ids=['loss', 'weights'])
-def test_the_fault_of_one_process_is_that_of_both(poison, tmp_path):
+def test_the_fault_of_one_process_is_that_of_both(poison, tmp_path, capfd):
     mp.start_processes(work, args=(tmp_path, poison), nprocs=2, start_method='fork')
     (moved, raised), (other, other_raised) = (torch.load(tmp_path / f'{r}.pt') for r in (0, 1))
     if poison:
@@ -69,5 +69,6 @@ def test_the_fault_of_one_process_is_that_of_both(poison, tmp_path):
     assert not raised and not other_raised
     log = ''.join(file.read_text() for file in tmp_path.rglob('*.log'))
     assert 'process 1 has the loss nan' in log
+    assert capfd.readouterr().out.count('Iteration 2 is left out') == 1
     names = sorted(file.name for file in tmp_path.rglob('bad_steps/*'))
     assert names == ['iter_2_rank_0.pt', 'iter_2_rank_1.pt']
