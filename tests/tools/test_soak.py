@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from tools import soak
 from tools.soak_parts.campaign import Start
+from tools.soak_parts.family import measure_family
 from tools.soak_parts.job import Job, Process, Sample
 from tools.soak_parts.report import table
 from tools.soak_parts.training import Training, make_data
@@ -53,6 +55,10 @@ class Soak:
         work_dir = self.folder / f'training_{number}'
         job = Job(self.training, work_dir, folder, place, bool(number), 0.0)
         job.samples += [Sample(t, place, 1, 'rank 0', 10**9, 20) for t in range(100, 130)]
+        if place == 0:
+            for rank in (0, 1):
+                held = [dict(behind=i, memory=10**9, descriptors=20) for i in range(12)]
+                self.note(folder, rank, [*notes(first, last), *held])
         return Start(
             job, number, first, 0.0, hit=hit, code=code, trained_from=99.0, trained_to=200.0
         )
@@ -72,10 +78,13 @@ class Soak:
         folder.mkdir(exist_ok=True)
         torch.save(dict(state_dict=dict(w=weights)), folder / f'epoch_{EPOCHS}.pth')
 
-    def sample(self, start: int, **values: object) -> None:
-        """Change what was measured at the end of the life of a process."""
-        samples = self.starts[start].job.samples
-        samples[-8:] = [dataclasses.replace(sample, **values) for sample in samples[-8:]]
+    def hold(self, rank: int, **values: int) -> None:
+        """Change what a process of the first start held behind its last epochs."""
+        job = self.starts[0].job
+        entries = job.notes(rank)
+        for entry in entries[-4:]:
+            entry |= values
+        self.note(job.folder, rank, entries)
 
     def broken(self) -> list[str]:
         promises = judge(self.starts, self.training, self.folder)
@@ -111,8 +120,8 @@ BREAKS = {
     'A save that fails': lambda s: vars(s.starts[3].job).update(full_disk=(3, 4)),
     'not finite': lambda s: [s.save(n, torch.tensor([1.0, torch.nan])) for n in (0, 1)],
     'Damaged pictures': lambda s: (s.starts[3].job.folder / 'output.txt').write_text(''),
-    'Memory': lambda s: s.sample(0, memory=2 * 10**9),
-    'Descriptors': lambda s: s.sample(0, descriptors=40),
+    'Memory': lambda s: s.hold(1, memory=10**9 + 2**27),
+    'Descriptors': lambda s: s.hold(0, descriptors=27),
 }
 
 
@@ -154,6 +163,27 @@ def test_the_data_are_the_same_each_time(tmp_path):
         make_data(tmp_path / name)
     for path in (tmp_path / 'one').rglob('*.tar'):
         assert path.read_bytes() == (tmp_path / 'other' / path.parent.name / path.name).read_bytes()
+
+
+def test_what_a_process_holds_has_its_childrens_added():
+    memory, descriptors = measure_family(os.getpid())
+    ready, told = os.pipe()
+    end, asked = os.pipe()
+    child = os.fork()
+    if not child:
+        content = os.urandom(64 * 2**20)
+        files = [os.open('/dev/null', os.O_RDONLY) for _ in range(50)]
+        os.write(told, b'x')
+        os.read(end, 1)
+        os._exit(len(content) == len(files))
+    os.read(ready, 1)
+    more, others = measure_family(os.getpid())
+    os.write(asked, b'x')
+    os.waitpid(child, 0)
+    for one in (ready, told, end, asked):
+        os.close(one)
+    assert more - memory > 60 * 2**20
+    assert others - descriptors >= 50 + descriptors
 
 
 @pytest.mark.soak

@@ -13,6 +13,8 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
+from .family import measure_family
+
 __all__ = ['PLAN_VARIABLE', 'SoakHook']
 
 PLAN_VARIABLE = 'COSUB_SOAK_PLAN'
@@ -62,12 +64,15 @@ class SoakHook(Hook):
         self.began = time.monotonic()
 
     def after_train_epoch(self, runner) -> None:
-        """Note the weights."""
+        """Note the weights, and what this process and its workers hold."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         digest = hashlib.sha256()
         for value in model.state_dict().values():
             digest.update(value.detach().contiguous().numpy().tobytes())
         self._note(epoch=runner.epoch, weights=digest.hexdigest())
+        # At the same place of each epoch: its workers wait, none of a validation lives.
+        memory, descriptors = measure_family(os.getpid())
+        self._note(behind=runner.epoch, memory=memory, descriptors=descriptors)
 
     def _note(self, **entry: object) -> None:
         os.write(self.file, json.dumps(entry).encode() + b'\n')

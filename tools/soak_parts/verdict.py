@@ -1,20 +1,19 @@
 """What was promised, and whether it was kept in a soak."""
 
-from collections import defaultdict
 from pathlib import Path
 from statistics import median
 
 from . import equality, survival
 from .campaign import Start
-from .job import Sample
 from .promise import Promise
-from .training import Training
+from .training import PROCESSES, Training
 
 __all__ = ['judge']
 
-# A process that trains for so long (in samples, about seconds) is looked at for leaks.
-LONG_LIFE = 15
-MEMORY_GROWTH, DESCRIPTOR_GROWTH = 32 * 2**20, 4
+# A start that trains for so many epochs is looked at for leaks.
+LONG_LIFE = 9
+# Of 2 processes with 2 workers each: 16 MiB and a descriptor for each of the 6.
+MEMORY_GROWTH, DESCRIPTOR_GROWTH = 96 * 2**20, 6
 
 
 def judge(starts: list[Start], training: Training, folder: Path) -> list[Promise]:
@@ -45,31 +44,38 @@ def judge(starts: list[Start], training: Training, folder: Path) -> list[Promise
 
 
 def _flat(starts: list[Start], what: str, limit: float, unit: float, unit_name: str) -> Promise:
-    """What a process has in the last third of its steps is what it had in the middle third.
+    """What all processes of a start hold together does not grow from epoch to epoch.
 
-    The first third warms up. Medians, as the workers of a validation come and go.
+    Each process measures itself and its workers behind the last step of an epoch; the median of the
+    last third of a start's epochs is compared with that of the middle third. The first third warms
+    up.
     """
-    lives = defaultdict(list)
+    growths, faults, most = {}, [], 0
     for start in starts:
-        for sample in start.job.samples:
-            if sample.role.startswith('rank') and _in_steps(start, sample):
-                lives[start.job.number, sample.role].append(getattr(sample, what))
-    growths, faults = {}, []
-    for key, values in lives.items():
-        third = len(values) // 3
+        values = _behind_epochs(start, what)
+        most = max([most, *values])
         if len(values) >= LONG_LIFE:
-            growths[key] = median(values[-third:]) - median(values[third:-third])
-    for (number, role), growth in growths.items():
+            third = len(values) // 3
+            growths[start.job.number] = median(values[-third:]) - median(values[third:-third])
+    for number, growth in growths.items():
         if growth > limit:
-            faults.append(f'start {number}, {role}: {growth / unit:.1f} {unit_name} more')
-    most = max((max(values) for values in lives.values()), default=0)
+            faults.append(f'start {number}: {growth / unit:.1f} {unit_name} more')
     measured = (
-        f'at most {max(growths.values(), default=0) / unit:+.1f} {unit_name} in {len(growths)} '
-        f'processes that trained for {LONG_LIFE} s or more; the most one had is {most / unit:.0f}'
+        f'{min(growths.values(), default=0) / unit:+.1f} to '
+        f'{max(growths.values(), default=0) / unit:+.1f} {unit_name} in {len(growths)} starts of '
+        f'{LONG_LIFE} epochs or more; the most they had is {most / unit:.0f}'
     )
-    text = f'{what.capitalize()} of a process {"is" if what == "memory" else "are"} flat'
-    return Promise(text, measured, (*faults,))
+    verb = 'is' if what == 'memory' else 'are'
+    text = f'{what.capitalize()} of all processes together {verb} flat'
+    return Promise(text, measured, (*faults,), tried=bool(growths))
 
 
-def _in_steps(start: Start, sample: Sample) -> bool:
-    return start.trained_from is not None and (start.trained_from < sample.time <= start.trained_to)
+def _behind_epochs(start: Start, what: str) -> list[int]:
+    """Of each epoch that all processes have noted, the sum over them."""
+    noted = [
+        {note['behind']: note[what] for note in start.job.notes(rank) if 'behind' in note}
+        for rank in range(PROCESSES)
+    ]
+    return [
+        sum(one[epoch] for one in noted) for epoch in sorted(set.intersection(*map(set, noted)))
+    ]
