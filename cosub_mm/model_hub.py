@@ -1,8 +1,13 @@
-"""Our models by name: ``mmpretrain.get_model('cosub_vit-b_in1k')``."""
+"""Our models by name.
+
+``mmpretrain.get_model('cosub_vit-b_in1k')``,
+``mmseg.apis.MMSegInferencer('ade20k_upernet_vit-b_512')``.
+Neither library asks other packages for an index, so their look-ups are extended here.
+"""
 
 from pathlib import Path
 
-__all__ = ['index_root', 'register_models']
+__all__ = ['index_root', 'register_models', 'register_segmentors']
 
 
 def index_root() -> Path:
@@ -28,7 +33,7 @@ def register_models() -> None:
     """
     from mmpretrain.apis.model import ModelHub
 
-    read_mmpretrains = ModelHub._register_mmpretrain_models
+    read_mmpretrains, get_theirs = ModelHub._register_mmpretrain_models, ModelHub.get
     if getattr(read_mmpretrains, 'reads_cosub', False):
         return
 
@@ -38,5 +43,34 @@ def register_models() -> None:
             root = index_root()
             ModelHub.register_model_index(root / 'model-index.yml', config_prefix=root)
 
+    def get(cls, model_name):
+        found = get_theirs(model_name)
+        if found.config.get('default_scope') == 'mmseg':
+            import mmseg.models  # noqa: F401  (its registry, in which the model is built)
+
+            found.config.model['_scope_'] = 'mmseg'
+        return found
+
     read_all.reads_cosub = True
     ModelHub._register_mmpretrain_models = classmethod(read_all)
+    ModelHub.get = classmethod(get)
+
+
+def register_segmentors() -> None:
+    """Let mmseg's inferencer find our configs by name; weights are given by ``weights=``."""
+    from mmengine.config import Config
+    from mmseg.apis.mmseg_inferencer import MMSegInferencer
+
+    load_theirs = MMSegInferencer._load_model_from_metafile
+    if getattr(load_theirs, 'reads_cosub', False):
+        return
+
+    def load(self, model: str):
+        folder, _, stem = model.lower().partition('_')
+        config = index_root() / 'configs' / folder / f'{stem}.py'
+        if folder == 'ade20k' and config.is_file():
+            return Config.fromfile(config), None
+        return load_theirs(self, model)
+
+    load.reads_cosub = True
+    MMSegInferencer._load_model_from_metafile = load

@@ -38,6 +38,7 @@ def register_everything() -> None:
     after_import('mmpretrain.registry', _extend_mmpretrain)
     after_import('mmpretrain.apis.model', _extend_model_hub)
     after_import('mmseg.registry', _extend_mmseg)
+    after_import('mmseg.apis.mmseg_inferencer', _extend_inferencer)
 
 
 def _extend_mmengine() -> None:
@@ -72,6 +73,12 @@ def _extend_model_hub() -> None:
     from .model_hub import register_models
 
     register_models()
+
+
+def _extend_inferencer() -> None:
+    from .model_hub import register_segmentors
+
+    register_segmentors()
 
 
 def _extend_mmseg() -> None:

@@ -9,6 +9,8 @@ import mmpretrain
 import pytest
 import torch
 import yaml
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmpretrain.apis.model import ModelHub
 
 import cosub_mm  # noqa: F401
@@ -25,7 +27,7 @@ def test_every_config_has_a_name_and_every_name_a_config():
         for model in yaml.safe_load((ROOT / path).read_text())['Models']:
             (old if 'Note' in model['Metadata'] else names)[model['Name']] = model['Config']
     assert len(set(names.values())) == len(names)
-    folders = ('cosub', 'baselines', 'ablations')
+    folders = ('cosub', 'baselines', 'ablations', 'ade20k', 'transfer')
     files = {str(f.relative_to(ROOT)) for d in folders for f in paper_configs(d)}
     assert set(names.values()) == files
     assert set(old.values()) <= files and not set(old) & set(names)
@@ -52,6 +54,35 @@ def test_get_model():
     assert type(model).__name__ == 'CosubClassifier'
     assert model.backbone.pos_embed.shape == (1, 16, 768)
     assert ModelHub.get('resnet18_8xb32_in1k').config.model.backbone.depth == 18
+
+
+def test_get_model_of_downstream_configs():
+    with torch.device('meta'):
+        transfer = mmpretrain.get_model('transfer_vit-s_cifar10')
+        segmentor = mmpretrain.get_model('ade20k_upernet_vit-s_512')
+    assert transfer.head.num_classes == 10
+    assert segmentor.decode_head.num_classes == 150
+    assert type(segmentor.backbone).__name__ == 'CosubViT'
+
+
+def test_inferencer_of_mmseg_knows_our_names(tmp_path):
+    from mmseg.apis import MMSegInferencer
+    from mmseg.registry import MODELS
+
+    config = Config.fromfile(ROOT / 'configs/ade20k/upernet_vit-s_512.py')
+    torch.manual_seed(0)
+    config.model.backbone.init_cfg = None
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(config.model)
+    meta = dict(dataset_meta=dict(classes=('a',) * 150, palette=[[0, 0, 0]] * 150))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'weights.pth')
+    found = MMSegInferencer(
+        'ade20k_upernet_vit-s_512', weights=str(tmp_path / 'weights.pth'), device='cpu'
+    )
+    weight = model.decode_head.conv_seg.weight
+    torch.testing.assert_close(found.model.decode_head.conv_seg.weight, weight, rtol=0, atol=0)
+    with pytest.raises(ValueError, match='Cannot find model: ade20k_no_such'):
+        MMSegInferencer('ade20k_no_such', device='cpu')
 
 
 def test_installed_package_brings_the_index_itself(tmp_path, monkeypatch):

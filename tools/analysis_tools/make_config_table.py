@@ -34,6 +34,21 @@ FOLDERS = {
     'baselines': 'Supervised baselines',
     'ablations': 'Ablations',
 }
+# Folders whose tables are written by hand: their configs have names, and the paper's numbers.
+DOWNSTREAM = {
+    'ade20k': 'Semantic Segmentation',
+    'transfer': 'Image Classification',
+}
+DATA = {
+    '512': 'ADE20K',
+    '640': 'ADE20K',
+    'cars': 'Stanford Cars',
+    'cifar10': 'CIFAR-10',
+    'cifar100': 'CIFAR-100',
+    'flowers102': 'Flowers-102',
+    'inat18': 'iNaturalist 2018',
+    'inat19': 'iNaturalist 2019',
+}
 INTRODUCTION = f"""\
 # Configs of the paper's classification results
 
@@ -194,24 +209,13 @@ def readme(rows: Sequence[Row]) -> str:
 
 def metafile(rows: Sequence[Row], folder: str, old_names: dict[str, list[str]]) -> str:
     """Models of a folder as mim and ``mmpretrain.get_model`` read them, old names last."""
-    collection = f'CoSub {folder}'
     rows = [row for row in rows if row.path.startswith(f'{folder}/')]
     content = dict(
-        Collections=[
-            dict(
-                Name=collection,
-                Metadata={'Training Data': 'ImageNet-1k, ImageNet-21k'},
-                Paper=dict(
-                    Title='Co-training 2^L Submodels for Visual Recognition',
-                    URL='https://arxiv.org/abs/2212.04884',
-                ),
-                README='configs/README.md',
-            )
-        ],
+        Collections=[_collection(folder, 'ImageNet-1k, ImageNet-21k', 'configs/README.md')],
         Models=[
             {
                 'Name': row.name,
-                'In Collection': collection,
+                'In Collection': _title(folder),
                 'Metadata': {'FLOPs': row.flops, 'Parameters': row.params},
                 **_results(row),
                 'Config': f'configs/{row.path}',
@@ -221,7 +225,7 @@ def metafile(rows: Sequence[Row], folder: str, old_names: dict[str, list[str]]) 
         + [
             {
                 'Name': old,
-                'In Collection': collection,
+                'In Collection': _title(folder),
                 'Metadata': {
                     'Note': f'old name of {row.name}, last in version {LAST_VERSION_OF_OLD_NAMES}'
                 },
@@ -232,6 +236,49 @@ def metafile(rows: Sequence[Row], folder: str, old_names: dict[str, list[str]]) 
         ],
     )
     return yaml.safe_dump(content, sort_keys=False)
+
+
+def downstream_metafile(root: Path, folder: str) -> str:
+    """Segmentation or transfer configs by name, with the paper's numbers."""
+    numbers, models = read_numbers(root), []
+    for file in sorted((root / 'configs' / folder).glob('*.py')):
+        data = DATA[file.stem.rpartition('_')[2]]
+        results = [
+            dict(
+                Task=DOWNSTREAM[folder],
+                Dataset=data,
+                Metrics={
+                    f'{number["metric"]} (paper, Table {number["table"]})': float(number['value'])
+                },
+            )
+            for number in numbers.get(f'{folder}/{file.name}', ())
+            if number['value']
+        ]
+        models.append(
+            {
+                'Name': f'{folder}_{file.stem}',
+                'In Collection': _title(folder),
+                'Metadata': {'Training Data': data},
+                **(dict(Results=results) if results else {}),
+                'Config': f'configs/{folder}/{file.name}',
+            }
+        )
+    data = 'ADE20K' if folder == 'ade20k' else 'six data sets'
+    collection = _collection(folder, data, f'configs/{folder}/README.md')
+    return yaml.safe_dump(dict(Collections=[collection], Models=models), sort_keys=False)
+
+
+def _title(folder: str) -> str:
+    return f'CoSub {folder}'
+
+
+def _collection(folder: str, data: str, readme: str) -> dict:
+    paper = dict(
+        Title='Co-training 2^L Submodels for Visual Recognition',
+        URL='https://arxiv.org/abs/2212.04884',
+    )
+    metadata = {'Training Data': data}
+    return dict(Name=_title(folder), Metadata=metadata, Paper=paper, README=readme)
 
 
 def _results(row: Row) -> dict[str, list[dict]]:
@@ -255,7 +302,9 @@ def make_files(root: Path) -> dict[str, str]:
     files = {'configs/README.md': readme(rows)}
     for folder in FOLDERS:
         files[f'configs/{folder}/metafile.yml'] = metafile(rows, folder, read_old_names(root))
-    imports = [f'configs/{folder}/metafile.yml' for folder in FOLDERS]
+    for folder in DOWNSTREAM:
+        files[f'configs/{folder}/metafile.yml'] = downstream_metafile(root, folder)
+    imports = [f'configs/{folder}/metafile.yml' for folder in (*FOLDERS, *DOWNSTREAM)]
     files['model-index.yml'] = yaml.safe_dump(dict(Import=imports))
     return files
 
