@@ -5,8 +5,11 @@ The interpreter and the environment's pip are stand-ins that write down how they
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,9 +85,9 @@ def test_a_failed_set_up_is_not_trusted(project):
 
 def test_an_older_or_newer_file_with_the_same_text_changes_nothing(project):
     assert make(project)[0] == 0
-    for time in (1e9, 4e9):
+    for seconds in (1e9, 4e9):
         for source in (project / 'setup.py', *(project / 'requirements').iterdir()):
-            os.utime(source, (time, time))
+            os.utime(source, (seconds, seconds))
         assert make(project)[:2] == (0, [])
 
 
@@ -177,3 +180,68 @@ def test_what_make_starts_can_end_with_it(project, target):
     python.write_text('#!/bin/sh\necho "$COSUB_END_WITH_PARENT $(cat /proc/$PPID/comm)" >> calls\n')
     code, calls, _ = make(project, target=target)
     assert (code, calls) == (0, ['1 make'])
+
+
+SUITE = """
+import os, subprocess, time
+from pathlib import Path
+
+def note(who, pid):
+    Path(__file__).with_name(f'{who}_{pid}').touch()
+
+def test_long():
+    note('worker', os.getpid())
+    note('pytest', os.getppid())
+    child = subprocess.Popen(['sleep', '60'])
+    note('child', child.pid)
+    child.wait()
+"""
+
+
+@pytest.mark.skipif(not Path('/proc').is_dir(), reason='the kernel of Linux ends them')
+@pytest.mark.parametrize(
+    ('who', 'number'),
+    [('make', signal.SIGKILL), ('pytest', signal.SIGKILL), ('all', signal.SIGINT)],
+)
+def test_an_interrupted_make_test_leaves_no_process(project, who, number):
+    """By what tests/conftest.py calls: pytest, its workers and what these start end with it."""
+    assert make(project)[0] == 0
+    (project / '.venv/bin/python').write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    suite = project / 'suite'
+    suite.mkdir()
+    conftest = (ROOT / 'tests/conftest.py').read_text()
+    ending = conftest.partition('end_with_make()\n')[2].partition('@pytest.fixture')[0]
+    imports = 'import subprocess, threading\n'
+    imports += 'from cosub_mm.processes import end_with_make, end_with_parent\n'
+    (suite / 'conftest.py').write_text(f'{imports}end_with_make()\n{ending}')
+    (suite / 'test_one.py').write_text(SUITE)
+    run = subprocess.Popen(
+        ['make', 'test', 'PYTHON=./python', 'TESTS=-p no:cacheprovider suite'],
+        cwd=project,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    _wait(lambda: len(list(suite.glob('*_[0-9]*'))) == 3)
+    pids = dict(mark.name.split('_') for mark in suite.glob('*_[0-9]*'))
+    if who == 'all':
+        os.killpg(run.pid, number)
+    else:
+        os.kill(run.pid if who == 'make' else int(pids[who]), number)
+    run.wait()
+    _wait(lambda: not any(map(_lives, pids.values())))
+
+
+def _wait(until: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not until():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def _lives(pid: str) -> bool:
+    try:
+        return ') Z' not in Path(f'/proc/{pid}/stat').read_text()
+    except OSError:
+        return False

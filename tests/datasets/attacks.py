@@ -62,6 +62,9 @@ def bomb(width: int, height: int) -> bytes:
     return content
 
 
+CONTENTS = {'bomb': bomb(12000, 12000), 'line': png((1, 9)), 'dot': png((1, 1))}
+
+
 def put(path: Path, kind: str) -> Path:
     """Put something bad in the place of a file."""
     path.unlink(missing_ok=True)
@@ -76,9 +79,7 @@ def put(path: Path, kind: str) -> Path:
         with open(path, 'wb') as file:
             file.truncate(2**29)
     else:
-        path.write_bytes(
-            {'bomb': bomb(12000, 12000), 'line': png((1, 9)), 'dot': png((1, 1))}[kind]
-        )
+        path.write_bytes(CONTENTS[kind])
     return path
 
 

@@ -34,7 +34,7 @@ from cosub_mm.datasets.transfer import CheckedCIFAR10, CheckedFlowers102
 from cosub_mm.demo.manifest import write_dataset
 from cosub_mm.launch.errors import run_tool
 from tests.datasets import transfer_miniatures as miniatures
-from tests.datasets.attacks import bomb, header, outcome, png, put
+from tests.datasets.attacks import CONTENTS, bomb, header, outcome, png, put
 
 ROOT = Path(__file__).parents[2]
 NEVER = ('pipe', 'device')
@@ -90,6 +90,21 @@ def test_a_picture(kind, loader, pictures):
     for test_mode in (False, True):
         guard = GuardedImages(listed(pictures, loader, test_mode=test_mode))
         check(lambda guard=guard: guard[1], f'{path}.*{SAID[kind]}')
+
+
+@pytest.mark.parametrize('kind', CONTENTS)
+def test_a_picture_in_a_shard(kind, tmp_path):
+    """Of a shard without an index, whose pictures nobody has looked at."""
+    content = CONTENTS[kind]
+    with tarfile.open(tmp_path / 'n01.tar', 'w') as tar:
+        info = tarfile.TarInfo('a.png')
+        info.size = len(content)
+        tar.addfile(info, io.BytesIO(content))
+    for loader in ('LoadPicture', 'LoadImageFromFile'):
+        for test_mode in (False, True):
+            dataset = dict(type='CosubImageNet21k', data_root=str(tmp_path), test_mode=test_mode)
+            guard = GuardedImages(dict(dataset, pipeline=[dict(type=loader)]))
+            check(lambda guard=guard: guard[0], f'n01.tar.*{SAID[kind]}')
 
 
 @pytest.mark.parametrize('kind', PICTURES)
