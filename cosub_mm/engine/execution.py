@@ -27,6 +27,7 @@ __all__ = [
 BACKBONE_NAMES = ('backbone', 'model')
 # These are never called, so that a wrapped forward of theirs would do nothing.
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict)
+_WITH_CUDA_GRAPHS = ('reduce-overhead', 'max-autotune')
 
 
 class ExecutionError(ValueError):
@@ -116,16 +117,24 @@ def compile_options(option: bool | dict | None) -> dict | None:
     """Arguments of ``torch.compile`` from a config's ``compile``; None leaves the model as it is.
 
     Raises:
-        ExecutionError: neither a boolean nor a dict.
+        ExecutionError: neither a boolean nor a dict, or a mode that replays CUDA graphs.
     """
     if option is None or option is False:
         return None
     if option is not True and not isinstance(option, dict):
         raise ExecutionError(
             f"compile={option!r}: give True, False, or a dict of torch.compile's arguments such as "
-            f"dict(mode='max-autotune')."
+            f"dict(mode='max-autotune-no-cudagraphs')."
         )
-    return {} if option is True else dict(option)
+    options = {} if option is True else dict(option)
+    mode = options.get('mode')
+    if mode in _WITH_CUDA_GRAPHS:
+        raise ExecutionError(
+            f'compile: mode={mode!r} replays CUDA graphs. The next replay overwrites outputs '
+            f'that two passes a step and test-time augmentation keep longer, and it was never '
+            f"tried on a GPU. Take mode='max-autotune-no-cudagraphs', or leave the mode out."
+        )
+    return options
 
 
 def compile_backbone(model: nn.Module, options: dict, checkpointed: bool = False) -> str:

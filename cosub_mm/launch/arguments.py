@@ -56,6 +56,12 @@ def train_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='mixed precision; without a value fp16 on a GPU, bf16 on a CPU',
     )
     parser.add_argument(
+        '--compile',
+        action='store_true',
+        help="torch.compile for the backbone's forward and backward pass, as compile=True in the "
+        'config',
+    )
+    parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate from auto_scale_lr.base_batch_size to the actual global '

@@ -207,6 +207,8 @@ def _training_options(cfg: Config, args: Namespace) -> None:
         raise ValueError(f'the config has no {", ".join(missing)}, so there is nothing to train.')
     if args.amp:
         set_amp(cfg, args.amp)
+    if args.compile and not cfg.get('compile'):
+        cfg.compile = True
     if args.auto_scale_lr:
         cfg.auto_scale_lr = dict(cfg.get('auto_scale_lr') or {}, enable=True)
     if args.tensorboard:
