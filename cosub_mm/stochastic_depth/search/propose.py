@@ -1,0 +1,225 @@
+"""Find the branches of blocks that have no DropPath, by the additions of the stream."""
+
+import copy
+from collections import Counter
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from cosub_mm.stochastic_depth.places.table import Branch, class_name, owner_of_forward
+from cosub_mm.stochastic_depth.step.hooks import Hook
+
+from .additions import watch_additions
+from .example import example_inputs
+from .own_rate import drops_by_itself, own_rate_of
+from .prove import disagreement, in_double
+from .residuals import locate, residuals_of, vanishes
+from .structure import arguments_of, structure_of
+
+__all__ = ['Proposals', 'lines_to_copy', 'propose']
+
+
+class Proposals(NamedTuple):
+    """What the additions of a model tell.
+
+    Attributes:
+        found: blocks by name, with the branches that were proven.
+        problems: blocks by name, and why their branches could not be proven.
+    """
+
+    found: dict[str, tuple[nn.Module, tuple[Branch, ...]]]
+    problems: dict[str, tuple[nn.Module, str]]
+
+
+def propose(model: nn.Module, example_input: Any, taken: set[str]) -> Proposals:
+    """Find and prove the branches of blocks that add to the stream, DropPath or not.
+
+    Args:
+        model: is run twice, on the example, in evaluation mode.
+        example_input: as for :func:`~cosub_mm.stochastic_depth.apply_stochastic_depth`.
+        taken: names of blocks whose branches are known.
+
+    Raises:
+        Exception: whatever the model raises on the example.
+    """
+    devices = {p.device.index for p in model.parameters() if p.device.type == 'cuda'}
+    modes = {module: module.training for module in model.modules()}
+    with torch.random.fork_rng(devices=sorted(devices)):
+        try:
+            model.eval()
+            inputs = example_inputs(model, example_input)
+            names = _blocks(model, inputs, taken)
+            calls = _calls(model, names, inputs)
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+        return _prove_all(model, names, calls)
+
+
+def lines_to_copy(proposals: Proposals) -> str:
+    """The registration of every class that was found, ready to be copied."""
+    by_class: dict[type, Counter] = {}
+    for block, branches in proposals.found.values():
+        by_class.setdefault(owner_of_forward(type(block)), Counter())[branches] += 1
+    imports, calls = ['from cosub_mm.stochastic_depth import Branch, register_block'], []
+    for cls, counts in by_class.items():
+        imports.append(f'from {cls.__module__} import {cls.__qualname__}')
+        arguments = [cls.__qualname__, *map(_line, counts.most_common(1)[0][0])]
+        calls += ['', 'register_block(', *(f'    {argument},' for argument in arguments), ')']
+    return '\n'.join(f'    {line}'.rstrip() for line in (*imports, *calls))
+
+
+def _line(branch: Branch) -> str:
+    own = f', own_rate={branch.own_rate!r}' if branch.own_rate else ''
+    return f'Branch({branch.start!r}, {branch.end!r}, after=True{own})'
+
+
+def _blocks(model: nn.Module, inputs: tuple, taken: set[str]) -> list[str]:
+    """Names of modules that add to the stream, and of others of their classes."""
+    with watch_additions(model) as tape:
+        model(*inputs)
+    residuals = (locate(tape, addition) for addition in tape.additions)
+    located = dict.fromkeys(r.block.name for r in residuals if r is not None)
+    located = [n for n in located if not any(_is_in(n, t) or _is_in(t, n) for t in taken)]
+    # A skip over several blocks is not a block, and a small one within a block is part of it.
+    outer = {n for n in located if sum(_is_in(m, n) for m in located) > 2}
+    located = [n for n in located if n not in outer]
+    located = [n for n in located if not any(m != n and _is_in(n, m) for m in located)]
+    classes = {owner_of_forward(type(model.get_submodule(n))) for n in located}
+    others = [
+        name
+        for name, module in model.named_modules()
+        if owner_of_forward(type(module)) in classes
+        and name not in outer
+        and not any(_is_in(name, n) or _is_in(n, name) for n in (*located, *taken))
+    ]
+    return [name for name, _ in model.named_modules() if name in {*located, *others}]
+
+
+def _is_in(name: str, outer: str) -> bool:
+    return name == outer or not outer or name.startswith(f'{outer}.')
+
+
+def _calls(model: nn.Module, names: list[str], inputs: tuple) -> dict[str, tuple[tuple, dict]]:
+    """What each block is called with first; one for blocks of one structure."""
+    calls: dict[str, tuple[tuple, dict]] = {}
+    held: dict[Any, tuple[tuple, dict]] = {}
+    hooks = []
+    for name in names:
+
+        def keep(module: nn.Module, args: tuple, kwargs: dict, name: str = name) -> None:
+            key = (structure_of(module), arguments_of(args, kwargs))
+            if key not in held:
+                held[key] = tree_map(_copy, (args, kwargs))
+            calls.setdefault(name, held[key])
+
+        block = model.get_submodule(name)
+        hooks.append(Hook(block, 'register_forward_pre_hook', keep, with_kwargs=True))
+    try:
+        for hook in hooks:
+            hook.switch(True)
+        with torch.no_grad():
+            model(*inputs)
+    finally:
+        for hook in hooks:
+            hook.switch(False)
+    return calls
+
+
+def _prove_all(model: nn.Module, names: list[str], calls: dict) -> Proposals:
+    verdicts: dict[Any, tuple[tuple[Branch, ...], str]] = {}
+    known: dict[type, list[tuple[Branch, ...]]] = {}
+    result = Proposals({}, {})
+    # Those whose shortcut is projected follow the others of their class.
+    for retry in (False, True):
+        for name in names:
+            if name in result.found or name not in calls:
+                continue
+            block = model.get_submodule(name)
+            cls = owner_of_forward(type(block))
+            key = (structure_of(block), arguments_of(*calls[name]), retry)
+            if key not in verdicts:
+                siblings = known.get(cls, []) if retry else []
+                verdicts[key] = _prove(block, *calls[name], siblings)
+            branches, reason = verdicts[key]
+            if branches:
+                result.found[name] = (block, branches)
+                result.problems.pop(name, None)
+                if branches not in known.setdefault(cls, []):
+                    known[cls].append(branches)
+            else:
+                result.problems[name] = (block, reason)
+    return result
+
+
+def _prove(
+    block: nn.Module, args: tuple, kwargs: dict, siblings: list[tuple[Branch, ...]]
+) -> tuple[tuple[Branch, ...], str]:
+    """Branches of one block, or none and the reason."""
+    try:
+        trial = in_double(block)
+        double = tree_map(_as_double, (args, kwargs))
+        residuals = residuals_of(trial, *double)
+        for branches in siblings:
+            if not residuals and _fits(block, trial, branches, args, kwargs, double):
+                return branches, ''
+        if not residuals:
+            return (), 'nothing is added to its stream, or to a projection of it in a way known'
+        own = own_rate_of(trial, *double)
+        if own:
+            setattr(trial, own, 0.0)
+        if drops_by_itself(trial, *double):
+            return (), 'it drops samples by itself in forward, and no attribute of it rules that'
+        branches: tuple[Branch, ...] = ()
+        for index, residual in residuals:
+            branch = _branch(block, trial, index, residual, args, kwargs, double)
+            if branch is None:
+                return (), f'no module ends what is added behind {residual.ends!r}'
+            branches += (replace(branch, own_rate=own),)
+        problem = disagreement(block, branches, args, kwargs)
+        return ((), problem) if problem else (branches, '')
+    except Exception as error:  # whatever a foreign block raises
+        return (), f'{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}'
+
+
+def _branch(
+    block: nn.Module, trial: nn.Module, index: int, residual: Any, args, kwargs, double: tuple
+) -> Branch | None:
+    """The first start and end that are right; masked where no start is."""
+    for end in residual.ends:
+        masked = Branch(None, end, after=True)
+        if not vanishes(trial, masked, index, *double):
+            continue
+        for start in residual.starts:
+            branch = replace(masked, start=start)
+            if disagreement(block, (branch,), args, kwargs) is None:
+                return branch
+        return masked
+    return None
+
+
+def _fits(
+    block: nn.Module, trial: nn.Module, branches: tuple[Branch, ...], args, kwargs, double: tuple
+) -> bool:
+    """Whether the branches of another block of the class are this one's, whose shortcut differs."""
+    try:
+        with watch_additions(trial) as tape:
+            trial.eval()(*double[0], **double[1])
+        count = len(tape.additions)
+        covered = all(
+            any(vanishes(trial, branch, i, *double) for i in range(count)) for branch in branches
+        )
+    except (AttributeError, ValueError):
+        return False
+    return covered and disagreement(block, branches, args, kwargs) is None
+
+
+def _copy(x: Any) -> Any:
+    return x.detach().clone() if isinstance(x, Tensor) else copy.copy(x)
+
+
+def _as_double(x: Any) -> Any:
+    return x.double() if isinstance(x, Tensor) and x.is_floating_point() else x
