@@ -18,8 +18,11 @@ def in_double(model: nn.Module, std: float = 0.2) -> nn.Module:
     return model
 
 
-def check_subset_is_mask(model: nn.Module, x: Tensor, rate: float = 0.4) -> Report:
-    """Outputs and all gradients of subset and mask agree in float64; evaluation stays."""
+def check_subset_is_mask(model: nn.Module, x: Tensor, rate: float = 0.4, **options) -> Report:
+    """Outputs and all gradients of subset and mask agree in float64; evaluation stays.
+
+    ``options`` go to ``apply_stochastic_depth``.
+    """
     x = x.double()
     model.eval()
     with torch.no_grad():
@@ -27,7 +30,7 @@ def check_subset_is_mask(model: nn.Module, x: Tensor, rate: float = 0.4) -> Repo
         plain = models.outputs(model, x)
     results = []
     for implementation in ('mask', 'subset'):
-        report = apply_stochastic_depth(model, rate, implementation=implementation)
+        report = apply_stochastic_depth(model, rate, implementation=implementation, **options)
         model.eval()
         with torch.no_grad():
             torch.manual_seed(0)
@@ -44,7 +47,11 @@ def check_subset_is_mask(model: nn.Module, x: Tensor, rate: float = 0.4) -> Repo
 
 
 def check_only_the_shortcut_is_left(
-    model: nn.Module, x: Tensor, kept: tuple[str, ...] = (), identities: int | None = None
+    model: nn.Module,
+    x: Tensor,
+    kept: tuple[str, ...] = (),
+    identities: int | None = None,
+    **options,
 ) -> None:
     """With all rows dropped a block is the identity, and its parameters get no gradient.
 
@@ -55,8 +62,9 @@ def check_only_the_shortcut_is_left(
         x: its input.
         kept: modules of the blocks that work on the shortcut, or on the sum.
         identities: how many blocks are the identity; all by default.
+        **options: for ``apply_stochastic_depth``.
     """
-    blocks = {branch.block for branch in apply_stochastic_depth(model, ALL).blocks}
+    blocks = {branch.block for branch in apply_stochastic_depth(model, ALL, **options).blocks}
     models.only_branches_train(model)
     seen: list[bool] = []
 

@@ -4,7 +4,7 @@ from torch import nn
 
 from cosub_mm.stochastic_depth.step.module import StochasticDepth
 
-from .table import Branch
+from .table import Branch, branches_of
 
 __all__ = ['built_rate', 'ends_of', 'is_drop_path', 'keeps_zero', 'max_drop_rate', 'parent_of']
 
@@ -46,9 +46,15 @@ def keeps_zero(block: nn.Module, branch: Branch) -> bool:
 
 
 def max_drop_rate(model: nn.Module) -> float:
-    """Largest stochastic depth rate in ``model``: of DropPath modules, replaced or not."""
+    """Largest stochastic depth rate in ``model``: of DropPaths, replaced or not, and blocks."""
     rates = [
         module.drop_prob if isinstance(module, StochasticDepth) else built_rate(module)
         for module in model.modules()
+    ]
+    rates += [
+        getattr(module, branch.own_rate)
+        for module in model.modules()
+        for branch in branches_of(module) or ()
+        if branch.own_rate
     ]
     return float(max(rates, default=0.0))

@@ -1,7 +1,7 @@
 """Watch one forward pass and note every addition of two activations, one of which is the stream.
 
-What DropPath tells by standing there, the additions tell of blocks that have none: ``x + f(x)`` adds
-to a tensor what was made of it.
+What DropPath tells by standing there, the additions tell of blocks that have none: ``x + f(x)``
+adds to a tensor what was made of it.
 """
 
 import weakref
@@ -127,9 +127,7 @@ class _Watch(TorchFunctionMode):
             first = next((x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)), None)
             fed = None if first is None else self.number(first)
             self.clock += 1
-            visit = Visit(
-                name, module, self.stack[-1] if self.stack else None, fed, self.clock
-            )
+            visit = Visit(name, module, self.stack[-1] if self.stack else None, fed, self.clock)
             self.tape.visits.append(visit)
             self.stack.append(visit)
 

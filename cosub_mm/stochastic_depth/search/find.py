@@ -13,6 +13,8 @@ from cosub_mm.stochastic_depth.places.table import Branch, Side, class_name
 
 from .example import example_inputs
 from .prove import disagreement
+from .refuse import not_proven
+from .residuals import left_over
 from .structure import arguments_of, structure_of
 from .trace import Call, EndCall, Probe, trace_ends
 
@@ -111,6 +113,7 @@ def _find(model: nn.Module, places: list[Place], inputs: tuple, must_find: bool)
     skipped: dict[str, str] = {}
     verdicts: dict[Any, tuple[tuple[Branch, ...], str]] = {}
     last: dict[str, _Found] = {}
+    left: dict[Any, list[str]] = {}
     for place in places:
         group = calls.get(place.name, [])
         if not group or None in group:
@@ -130,13 +133,15 @@ def _find(model: nn.Module, places: list[Place], inputs: tuple, must_find: bool)
         branches, reason = verdicts[key]
         if not branches:
             if must_find:
-                raise UnknownBlockError(_refusal(group[0], reason))
+                raise UnknownBlockError(_not_proven(group[0], reason))
             branches = (Branch(None, group[0].end),)
         name, block = group[0].block_name, group[0].block
         found[name] = (block, (*found[name][1], *branches) if name in found else branches)
         last[name] = group[0]
     if must_find:
         _prove_together(found, last)
+    for name, (block, branches) in found.items():
+        skipped.update(left_over(name, block, branches, last[name].args, last[name].kwargs, left))
     return found, skipped
 
 
@@ -152,7 +157,7 @@ def _prove_together(found: dict, last: dict[str, _Found]) -> None:
             problems[key] = disagreement(block, branches, args, kwargs)
         if problems[key] is not None:
             raise UnknownBlockError(
-                _refusal(last[name], f'together with the other branches, {problems[key]}')
+                _not_proven(last[name], f'together with the other branches, {problems[key]}')
             )
 
 
@@ -178,8 +183,9 @@ def _watch(model: nn.Module, places: list[Place], inputs: tuple) -> dict[str, li
         trace_ends(model, inputs, note)
     except Exception as error:
         raise UnknownBlockError(
-            f'{type(model).__name__} has blocks that the table does not name '
-            f'({places[0].name!r} and {len(places) - 1} more places of DropPath), and it failed on '
+            f'{type(model).__name__} has blocks that the table does not name, such as '
+            f'{class_name(type(places[0].parent))} ({places[0].name!r} and {len(places) - 1} more '
+            f'places of DropPath), and it failed on '
             f'the example it was to be searched with, {tree_map(_shape, inputs)}: '
             f'{type(error).__name__}: {error}. Give apply_stochastic_depth(example_input=...) what '
             f'the model takes, or register the block.'
@@ -197,8 +203,8 @@ def _locate(end: EndCall, stream: Tensor) -> tuple[_Found, Call]:
     owner, likeliest = end.scope, []
     for caller in outer:
         fed = [c for c in caller.descendants() if c.is_fed_by(stream) and c not in outer]
-        if fed:
-            owner, likeliest = caller, [fed[0]]
+        if fed or caller.is_fed_by(stream):  # what is given the stream holds the branch
+            owner, likeliest = caller, fed[:1]
             break
     children = list(
         itertools.takewhile(lambda c: c is not end.call and c not in callers, owner.children)
@@ -262,22 +268,8 @@ def _prove(group: list[_Found]) -> tuple[tuple[Branch, ...], str]:
     return (), reason
 
 
-def _refusal(found: _Found, reason: str) -> str:
-    cls = type(found.block)
-    return (
-        f'Block {found.block_name!r} ({class_name(cls)}): no start of the residual branch that '
-        f'ends at {found.end!r} could be proven; {reason}. Register the block:\n\n'
-        f'    from {cls.__module__} import {cls.__qualname__}\n'
-        f'    from cosub_mm.stochastic_depth import Branch, register_block\n\n'
-        f'    register_block(\n'
-        f'        {cls.__qualname__},\n'
-        f'        # start: the first module that works on the branch; None: compute all rows and '
-        f'mask\n'
-        f'        Branch(start=None, end={found.end!r}),\n'
-        f"        # ... one Branch for each of the block's residual branches, in order\n"
-        f'    )\n\n'
-        f"or use implementation='mask', which masks what it cannot prove."
-    )
+def _not_proven(found: _Found, reason: str) -> str:
+    return not_proven(found.block_name, found.block, found.end, reason)
 
 
 def _set(place: Place, child: nn.Module | None) -> None:

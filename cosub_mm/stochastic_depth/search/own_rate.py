@@ -1,9 +1,7 @@
 """Blocks that drop paths by themselves in ``forward``, where no module shows it."""
 
 import copy
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
@@ -21,7 +19,7 @@ _MANY = 40
 
 
 def own_rate_of(block: nn.Module, args: tuple, kwargs: dict) -> str:
-    """Attribute of ``block`` that is the rate of a drop path in its ``forward``, or an empty string.
+    """Attribute of ``block`` that is the rate of a drop path in its ``forward``, or ''.
 
     Found by what it does: at .9 samples skip a residual, or come out as they went in.
 
@@ -37,7 +35,7 @@ def own_rate_of(block: nn.Module, args: tuple, kwargs: dict) -> str:
         setattr(trial, name, _HIGH)
         try:
             drops = drops_by_itself(trial, args, kwargs, _TRIES)
-        except Exception:  # noqa: BLE001  it is no rate, and the block fails with it
+        except Exception:
             continue
         if drops:
             setattr(trial, name, 0.0)

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from cosub_mm.stochastic_depth.places.table import Branch, class_name, owner_of_forward
+from cosub_mm.stochastic_depth.places.table import Branch, owner_of_forward
 from cosub_mm.stochastic_depth.step.hooks import Hook
 
 from .additions import watch_additions
 from .example import example_inputs
 from .own_rate import drops_by_itself, own_rate_of
-from .prove import disagreement, in_double
+from .prove import as_double, disagreement, in_double
 from .residuals import locate, residuals_of, vanishes
 from .structure import arguments_of, structure_of
+
+_NOTHING = 'nothing is added to its stream, or only to a projection of it'
 
 __all__ = ['Proposals', 'lines_to_copy', 'propose']
 
@@ -73,8 +75,9 @@ def lines_to_copy(proposals: Proposals) -> str:
 
 
 def _line(branch: Branch) -> str:
-    own = f', own_rate={branch.own_rate!r}' if branch.own_rate else ''
-    return f'Branch({branch.start!r}, {branch.end!r}, after=True{own})'
+    more = f', shortcut={branch.shortcut!r}' if branch.shortcut else ''
+    more += f', own_rate={branch.own_rate!r}' if branch.own_rate else ''
+    return f'Branch({branch.start!r}, {branch.end!r}, after=True{more})'
 
 
 def _blocks(model: nn.Module, inputs: tuple, taken: set[str]) -> list[str]:
@@ -88,7 +91,11 @@ def _blocks(model: nn.Module, inputs: tuple, taken: set[str]) -> list[str]:
     outer = {n for n in located if sum(_is_in(m, n) for m in located) > 2}
     located = [n for n in located if n not in outer]
     located = [n for n in located if not any(m != n and _is_in(n, m) for m in located)]
-    classes = {owner_of_forward(type(model.get_submodule(n))) for n in located}
+    kinds = {n: owner_of_forward(type(model.get_submodule(n))) for n in located}
+    counts = Counter(kinds.values())
+    if max(counts.values(), default=0) > 1:  # a pooling head, say, is no block of the stream
+        located = [n for n in located if counts[kinds[n]] > 1]
+    classes = {kinds[n] for n in located}
     others = [
         name
         for name, module in model.named_modules()
@@ -152,7 +159,44 @@ def _prove_all(model: nn.Module, names: list[str], calls: dict) -> Proposals:
                     known[cls].append(branches)
             else:
                 result.problems[name] = (block, reason)
+    return _with_shortcuts(result)
+
+
+def _with_shortcuts(result: Proposals) -> Proposals:
+    """Name the attribute that tells blocks with a shortcut from those of a class that have none."""
+    for cls in {owner_of_forward(type(block)) for block, _ in result.found.values()}:
+        have = [b for b, _ in result.found.values() if owner_of_forward(type(b)) is cls]
+        lack = [
+            b
+            for b, reason in result.problems.values()
+            if owner_of_forward(type(b)) is cls and reason == _NOTHING
+        ]
+        name = _telling(have, lack) if lack else None
+        for key, (block, branches) in list(result.found.items()):
+            if name and owner_of_forward(type(block)) is cls:
+                named = tuple(replace(branch, shortcut=name) for branch in branches)
+                result.found[key] = (block, named)
     return result
+
+
+def _telling(have: list[nn.Module], lack: list[nn.Module]) -> str | None:
+    """An attribute that is None or False in those that lack a shortcut, and in no other."""
+
+    def is_there(block: nn.Module, name: str) -> bool:
+        value = getattr(block, name, None)
+        return value is not None and value is not False
+
+    names = [name for name in (*vars(have[0]), *have[0]._modules) if not name.startswith('_')]
+    return next(
+        (
+            name
+            for name in names
+            if name != 'training'
+            and all(is_there(block, name) for block in have)
+            and not any(is_there(block, name) for block in lack)
+        ),
+        None,
+    )
 
 
 def _prove(
@@ -161,13 +205,13 @@ def _prove(
     """Branches of one block, or none and the reason."""
     try:
         trial = in_double(block)
-        double = tree_map(_as_double, (args, kwargs))
+        double = as_double(args, kwargs)
         residuals = residuals_of(trial, *double)
         for branches in siblings:
             if not residuals and _fits(block, trial, branches, args, kwargs, double):
                 return branches, ''
         if not residuals:
-            return (), 'nothing is added to its stream, or to a projection of it in a way known'
+            return (), _NOTHING
         own = own_rate_of(trial, *double)
         if own:
             setattr(trial, own, 0.0)
@@ -219,7 +263,3 @@ def _fits(
 
 def _copy(x: Any) -> Any:
     return x.detach().clone() if isinstance(x, Tensor) else copy.copy(x)
-
-
-def _as_double(x: Any) -> Any:
-    return x.double() if isinstance(x, Tensor) and x.is_floating_point() else x

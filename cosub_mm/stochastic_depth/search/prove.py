@@ -1,7 +1,6 @@
 """Prove that subset and mask are the same for a block: float64, outputs and all gradients."""
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from cosub_mm.stochastic_depth.places.attach import attach, detach_all
 from cosub_mm.stochastic_depth.places.table import Branch
 from cosub_mm.stochastic_depth.step.compare import close, run, use_float64
 
-__all__ = ['disagreement', 'in_double']
+__all__ = ['as_double', 'disagreement', 'in_double']
 
 _RATE = 1 / 3  # two of the three rows of an example stay: neither all rows nor a divisor of them
 
@@ -33,7 +32,7 @@ def disagreement(
     """
     try:
         trial = in_double(block)
-        args, kwargs = tree_map(_as_double, (args, kwargs))
+        args, kwargs = as_double(args, kwargs)
         plain = run(trial.eval(), args, kwargs)
         mask = _run(trial, branches, 'mask', args, kwargs)
         subset = _run(trial, branches, 'subset', args, kwargs)
@@ -70,7 +69,9 @@ def in_double(block: nn.Module) -> nn.Module:
     return trial
 
 
-def _as_double(x: Any) -> Any:
-    if isinstance(x, Tensor) and x.is_floating_point():
-        return x.double()
-    return x
+def as_double(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """What a block is called with, its floating tensors in float64."""
+    return tree_map(
+        lambda x: x.double() if isinstance(x, Tensor) and x.is_floating_point() else x,
+        (args, kwargs),
+    )

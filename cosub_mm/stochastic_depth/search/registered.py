@@ -16,12 +16,15 @@ from cosub_mm.stochastic_depth.step.module import StochasticDepth
 
 from .example import example_inputs
 from .find import UnknownBlockError
-from .prove import disagreement, in_double
+from .own_rate import own_rate_of
+from .prove import as_double, disagreement, in_double
+from .residuals import left_over, nothing_is_left
 from .structure import arguments_of, structure_of
 
 __all__ = ['prove_at_first_input', 'prove_on_example']
 
 _ROWS = 3
+_Verdict = tuple[str | None, ...]  # what is wrong, if anything; then what no branch covers
 _Registered = list[tuple[str, nn.Module, tuple[Branch, ...]]]
 
 
@@ -53,7 +56,7 @@ class _Proof:
 
 def prove_at_first_input(blocks: _Registered) -> None:
     """Let each of the ``blocks``, to which ends are attached, prove its branches when it runs."""
-    known: dict[Any, str | None] = {}
+    known: dict[Any, _Verdict] = {}
     for name, block, branches in blocks:
         end = next((m for m in block.modules() if isinstance(m, StochasticDepth)), None)
         if end is None:
@@ -88,7 +91,7 @@ def prove_on_example(model: nn.Module, blocks: _Registered, example_input: Any) 
             handle.remove()
         for module, mode in modes.items():
             module.training = mode
-    known: dict[Any, str | None] = {}
+    known: dict[Any, _Verdict] = {}
     for name, block, branches in blocks:
         if name in calls:
             _require(name, block, branches, *calls[name], known)
@@ -105,10 +108,13 @@ def _require(
     key = (structure_of(block), branches, arguments_of(args, kwargs))
     if key not in known:
         known[key] = _aside(block, branches, *_rows_of(args, kwargs))
-    if known[key] is not None:
+        for problem in known[key][1:]:
+            warnings.warn(f'{name or "The model"}.{problem}; register a Branch.', stacklevel=2)
+    problem = known[key][0]
+    if problem is not None:
         raise UnknownBlockError(
             f'{name or "The model"} ({class_name(type(block))}): the branch is not what it is '
-            f'registered as, {branches}: {known[key]}. Register it as it is, with start=None where '
+            f'registered as, {branches}: {problem}. Register it as it is, with start=None where '
             f"it cannot run on fewer rows, or use implementation='mask'."
         )
 
@@ -131,13 +137,13 @@ def _rows_of(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     return tree_map(take, (args, kwargs))
 
 
-def _aside(block: nn.Module, branches: tuple[Branch, ...], args: tuple, kwargs: dict) -> str | None:
+def _aside(block: nn.Module, branches: tuple[Branch, ...], args: tuple, kwargs: dict) -> _Verdict:
     """The verdict, in a thread of its own.
 
     Neither autocast, nor a checkpoint around the block, nor what else holds for the thread that
     trains has to do with it.
     """
-    verdict: list[str | None] = []
+    verdict: list[_Verdict] = []
     devices = {x.device for x in tree_leaves(args) if isinstance(x, Tensor) and x.is_cuda}
 
     def judge() -> None:
@@ -147,16 +153,13 @@ def _aside(block: nn.Module, branches: tuple[Branch, ...], args: tuple, kwargs: 
     thread = Thread(target=contextvars.copy_context().run, args=(judge,))
     thread.start()
     thread.join()
-    return verdict[0] if verdict else None
+    return verdict[0] if verdict else (None,)
 
 
-def _judge(block: nn.Module, branches: tuple[Branch, ...], args: tuple, kwargs: dict) -> str | None:
+def _judge(block: nn.Module, branches: tuple[Branch, ...], args: tuple, kwargs: dict) -> _Verdict:
     try:
         trial = in_double(block).eval()
-        double = tree_map(
-            lambda x: x.double() if isinstance(x, Tensor) and x.is_floating_point() else x,
-            (args, kwargs),
-        )
+        double = as_double(args, kwargs)
         run(trial, *double)
     except Exception as error:  # it says nothing about the branches
         warnings.warn(
@@ -164,5 +167,28 @@ def _judge(block: nn.Module, branches: tuple[Branch, ...], args: tuple, kwargs: 
             f'({type(error).__name__}: {error}); its registered branches are taken on trust.',
             stacklevel=2,
         )
-        return None
-    return disagreement(block, branches, args, kwargs)
+        return (None,)
+    problem = disagreement(block, branches, args, kwargs) or _missed(trial, branches, *double)
+    if problem is not None:
+        return (problem,)
+    left = left_over('', block, branches, args, kwargs, {})
+    return (None, *(f'{path}: {sentence}' for path, sentence in left.items()))
+
+
+def _missed(
+    block: nn.Module, branches: tuple[Branch, ...], args: tuple, kwargs: dict
+) -> str | None:
+    """What subset and mask share, and is wrong all the same."""
+    if nothing_is_left(block, branches, args, kwargs):
+        return (
+            'once it is dropped nothing of the stream is left, so that it is added to nothing: '
+            'name the attribute that is None or False where the block has no shortcut '
+            "(Branch(..., shortcut='...'))"
+        )
+    own = '' if any(branch.own_rate for branch in branches) else own_rate_of(block, args, kwargs)
+    if own:
+        return (
+            f'it drops samples by itself, too, at the rate of its attribute {own!r}: add '
+            f'own_rate={own!r} to its branches, which switches that off'
+        )
+    return None

@@ -3,17 +3,29 @@
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from cosub_mm.stochastic_depth.places.attach import attach, detach_all
 from cosub_mm.stochastic_depth.places.table import Branch
 
 from .additions import Addition, Tape, Visit, watch_additions
+from .prove import as_double, in_double
+from .structure import arguments_of, structure_of
 
-__all__ = ['Residual', 'locate', 'residuals_of', 'uncovered', 'vanishes']
+__all__ = [
+    'Residual',
+    'left_over',
+    'locate',
+    'nothing_is_left',
+    'residuals_of',
+    'uncovered',
+    'vanishes',
+]
 
 _ALL = 1 - 1e-12  # a rate at which no row is kept
 _ENDS = 4
+_LEFT = 'what it ends is added to the stream of {}, and no branch covers it'
 
 
 class Residual(NamedTuple):
@@ -107,6 +119,63 @@ def uncovered(
         and _is_residual(tape, addition, root)
         and not any(_lies_within(tape, addition, other, root) for other in done)
     ]
+
+
+def left_over(
+    name: str,
+    block: nn.Module,
+    branches: tuple[Branch, ...],
+    args: tuple,
+    kwargs: dict,
+    known: dict,
+) -> dict[str, str]:
+    """Residual additions of a block that no branch covers, by the module before, with a sentence.
+
+    Args:
+        name: the block.
+        block: stays as it is.
+        branches: its branches.
+        args: what it is called with, batch first.
+        kwargs: the same, by name.
+        known: what blocks of one structure have come to.
+    """
+    key = (structure_of(block), branches, arguments_of(args, kwargs))
+    if key not in known:
+        try:
+            known[key] = uncovered(in_double(block), branches, *as_double(args, kwargs))
+        except Exception:  # it cannot be run in float64; the branches were judged elsewhere
+            known[key] = []
+    return {f'{name}.{path}'.lstrip('.'): _LEFT.format(type(block).__name__) for path in known[key]}
+
+
+def nothing_is_left(
+    block: nn.Module, branches: tuple[Branch, ...], args: tuple, kwargs: dict
+) -> bool:
+    """Whether nothing of the stream comes out of ``block`` once all ``branches`` are dropped.
+
+    Then they are added to nothing: the block has no shortcut.
+    """
+    detach_all(block)
+    block.eval()
+    leaves, spec = tree_flatten((args, kwargs))
+    leaves = [
+        x.clone().requires_grad_() if isinstance(x, Tensor) and x.is_floating_point() else x
+        for x in leaves
+    ]
+    args, kwargs = tree_unflatten(leaves, spec)
+    given = [x for x in leaves if isinstance(x, Tensor) and x.requires_grad]
+    try:
+        for end in attach(block, [(branch, _ALL) for branch in branches], 'mask'):
+            end.train()
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            outputs = [x for x in tree_leaves(block(*args, **kwargs)) if isinstance(x, Tensor)]
+            total = sum(x.sum() for x in outputs if x.requires_grad)
+            if not isinstance(total, Tensor):
+                return False
+            grads = torch.autograd.grad(total, given, allow_unused=True)
+    finally:
+        detach_all(block)
+    return not any(grad is not None and bool(grad.any()) for grad in grads)
 
 
 def _without(block: nn.Module, branches: tuple[Branch, ...], args: tuple, kwargs: dict) -> Tape:

@@ -30,7 +30,8 @@ class Call:
         self.args: tuple = args
         self.kwargs: dict = kwargs
         self.children: list[Call] = []
-        self._input = weakref.ref(args[0]) if args and isinstance(args[0], Tensor) else None
+        first = next(iter((*args, *kwargs.values())), None)
+        self._input = weakref.ref(first) if isinstance(first, Tensor) else None
         given = {**dict(zip(_parameters(module), args)), **kwargs}
         self._given = {k: weakref.ref(x) for k, x in given.items() if isinstance(x, Tensor)}
 

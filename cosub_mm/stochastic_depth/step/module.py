@@ -32,6 +32,7 @@ class Place:
         skipped: places in which no residual ends, and why, as that call found them.
         original: what stood here, if anything did.
         own_rate: attribute of the block with a rate of its own, which is switched off, and that.
+        find: which blocks that call has searched.
     """
 
     block: str = ''
@@ -45,6 +46,7 @@ class Place:
     skipped: tuple[tuple[str, str], ...] = ()
     original: tuple[nn.Module | None, ...] = ()
     own_rate: tuple[str, float] | None = None
+    find: str = 'drop_path'
 
 
 class StochasticDepth(nn.Module):
