@@ -221,9 +221,6 @@ def test_a_model_is_not_taken_for_its_first_block():
     report = check_subset_is_mask(model, torch.randn(5, TOKENS, DIM), example_input=EXAMPLE)
     spots = [(b.block, b.start) for b in report.blocks]
     assert spots == [('blocks.0', 'norm'), ('blocks.1', 'norm')]
-        ('blocks.0', 'norm'),
-        ('blocks.1', 'norm'),
-    ]
 
 
 class Branchy(nn.Module):
