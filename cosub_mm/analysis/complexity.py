@@ -11,6 +11,8 @@ from mmengine.registry import MODELS, init_default_scope
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from cosub_mm.launch.config import leave_teacher_out
+
 __all__ = ['Complexity', 'complexity', 'default_shape', 'meta_device']
 
 
@@ -39,6 +41,7 @@ def complexity(cfg: Config, shape: tuple[int, int]) -> Complexity:
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     model_cfg = cfg.model.copy()
     model_cfg.pop('train_cfg', None)
+    leave_teacher_out(model_cfg)
     with meta_device():
         model = revert_sync_batchnorm(MODELS.build(model_cfg)).eval()
         image = torch.empty(1, 3, *shape)

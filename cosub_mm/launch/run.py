@@ -29,6 +29,7 @@ from cosub_mm.stochastic_depth import describe
 
 from .config import (
     add_training_hooks,
+    leave_teacher_out,
     load_config,
     name_absent_classes,
     set_data_root,
@@ -227,6 +228,7 @@ def _only_test(cfg: Config) -> None:
         cfg[key] = None
     for key in ('val_dataloader', 'val_cfg', 'val_evaluator'):
         cfg[key] = None
+    leave_teacher_out(cfg.model)
 
 
 def _set_bad_image_policy(cfg: Config, args: Namespace) -> None:

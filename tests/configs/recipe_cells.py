@@ -26,6 +26,14 @@ DATA = {
     'INaturalist2019': 'iNaturalist-2019',
     'ADE20KDataset': 'ADE20k',
 }
+METHODS = {
+    'CosubClassifier': 'cosub',
+    'CosubSegmentor': 'cosub',
+    'DistilledClassifier': 'kd',
+    'MeanTeacherClassifier': 'mean-teacher',
+    'CoTrainingClassifier': 'co-training',
+    'MaskSubClassifier': 'masksub',
+}
 NONE = '-'
 
 
@@ -62,13 +70,17 @@ def _default(cls: type, argument: str) -> object:
     return NONE
 
 
+def _takes(cls: type, argument: str) -> bool:
+    return argument in signature(cls).parameters
+
+
 def _run(cfg: Config) -> dict:
     backbone, model = cfg.model.backbone, cfg.model
     weights = (backbone.get('init_cfg') or {}).get('checkpoint') or cfg.get('load_from') or ''
     averaged = any('EMA' in _name(hook) for hook in cfg.get('custom_hooks') or ())
-    cosub = _name(model).startswith('Cosub')
     found = {
-        'method': 'cosub' if cosub else 'supervised',
+        'method': METHODS.get(_name(model), 'supervised')
+        + ('-cosub' if _name(model) == 'DistilledClassifier' and 'num_submodels' in model else ''),
         'drop rate': model.get('drop_path_rate', backbone.get('drop_path_rate')),
         'images per GPU': cfg.train_dataloader.batch_size,
         'starts from': weights,
@@ -161,7 +173,7 @@ def _loss(cfg: Config) -> dict:
     mix = {_name(step): (step.alpha, share) for step, share in zip(mixing, shares)}
     return {
         'loss': read('loss'),
-        'teacher': read('teacher'),
+        'teacher': read('teacher_target' if _takes(cls, 'teacher_target') else 'teacher'),
         'label smoothing': read('label_smoothing'),
         'positive above': read('bce_target_threshold') if read('loss') == 'bce' else NONE,
         'mixup': mix.get('Mixup', (NONE, 0.0))[0],

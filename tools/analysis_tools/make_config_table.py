@@ -31,7 +31,7 @@ VAL, V2 = 'ImageNet top-1', 'ImageNet-V2 top-1'
 GPUS_OF_A_MACHINE = 8
 FOLDERS = {
     'cosub': 'Cosub',
-    'baselines': 'Supervised baselines',
+    'baselines': 'Supervised baselines, and the other strategies of Table 4',
     'ablations': 'Ablations',
 }
 # Folders whose tables are written by hand: their configs have names, and the paper's numbers.
@@ -49,6 +49,8 @@ DATA = {
     'inat18': 'iNaturalist 2018',
     'inat19': 'iNaturalist 2019',
 }
+# The strategies of Table 4 beside cosub and the supervised one, as names of configs end in them.
+METHODS = ('kd-cosub', 'kd', 'mean-teacher', 'co-training', 'masksub')
 INTRODUCTION = f"""\
 # Configs of the paper's classification results
 
@@ -86,7 +88,10 @@ class Row(NamedTuple):
     def name(self) -> str:
         """Name for ``mmpretrain.get_model``."""
         folder, stem = self.path.removesuffix('.py').split('/')
-        return f'{"supervised" if folder == "baselines" else "cosub"}_{stem}'
+        if folder != 'baselines':
+            return f'cosub_{stem}'
+        method = next((m for m in METHODS if stem.endswith(f'-{m}')), None)
+        return f'{method}_{stem.removesuffix(f"-{method}")}' if method else f'supervised_{stem}'
 
     @property
     def tables(self) -> str:

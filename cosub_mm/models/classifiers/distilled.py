@@ -10,7 +10,7 @@ from cosub_mm.losses import agreement, check_loss_args, distillation_loss
 from cosub_mm.models.copies import scores_of_copies
 
 from .recipe import RecipeClassifier
-from .teacher import load_teacher
+from .teacher import Aside, load_teacher
 
 __all__ = ['DistilledClassifier']
 
@@ -34,7 +34,7 @@ class DistilledClassifier(RecipeClassifier):
         teacher: the config of a classifier of mmpretrain, a dict with ``type``, or the path of a
             config that has one as ``model``. ``dict(type='TimmClassifier', model_name=...)`` is one
             of timm's. Where both are known, its own normalisation is put in place of the
-            student's.
+            student's. None for a model that only predicts, which needs no teacher.
         teacher_checkpoint: its weights, all of them; None where its config has ``pretrained=True``
             or an ``init_cfg`` with a checkpoint.
         teacher_size: side of the teacher's images in pixels, which are resized (bicubic); None for
@@ -56,7 +56,7 @@ class DistilledClassifier(RecipeClassifier):
         self,
         backbone: dict,
         *args,
-        teacher: dict | str,
+        teacher: dict | str | None,
         teacher_checkpoint: str | None = None,
         teacher_size: int | None = None,
         num_submodels: int = 1,
@@ -73,7 +73,10 @@ class DistilledClassifier(RecipeClassifier):
         self.num_submodels = num_submodels
         self.lam = lam
         self.teacher_target = teacher_target
-        self.teacher, self.pixels = load_teacher(teacher, teacher_checkpoint, self, teacher_size)
+        self.teacher: Aside | None = None
+        if teacher is not None:
+            teaching = load_teacher(teacher, teacher_checkpoint, self, teacher_size)
+            self.teacher, self.pixels = teaching
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Losses of one training step.
@@ -87,6 +90,8 @@ class DistilledClassifier(RecipeClassifier):
             is the loss, and ``agreement``, the share of images for which two of the predictions
             (the teacher's among them) have the same most probable class.
         """
+        if self.teacher is None:
+            raise RuntimeError('DistilledClassifier(teacher=None) predicts; to train, name one.')
         taught_by = self.teacher(self.pixels(inputs))
         logits = scores_of_copies(self, inputs, self.num_submodels)
         losses = distillation_loss(
@@ -106,5 +111,6 @@ class DistilledClassifier(RecipeClassifier):
     def _apply(self, fn: Callable, recurse: bool = True) -> 'DistilledClassifier':
         """Take the teacher along to another device or precision."""
         super()._apply(fn, recurse)
-        self.teacher.move(fn)
+        if getattr(self, 'teacher', None) is not None:
+            self.teacher.move(fn)
         return self

@@ -1,0 +1,16 @@
+# MaskSub (Heo et al., CVPR 2025), ViT-L: 400 epochs at 192, drop rate .4.
+_base_ = [
+    '../_base_/models/vit-l.py',
+    '../_base_/datasets/imagenet_3aug_rrc_192.py',
+    '../_base_/schedules/deit3_in1k_400e.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(
+    type='MaskSubClassifier',
+    backbone=dict(img_size=192),
+    sub='mask',
+    ratio=0.5,
+    drop_path_rate=0.4,
+)
+optim_wrapper = dict(optimizer=dict(weight_decay=0.03))
+train_dataloader = dict(batch_size=64)  # ours

@@ -1,0 +1,3 @@
+# Table 4, ViT-L: 800 epochs on ImageNet-1k at 224, drop rate .45, distillation and cosub.
+_base_ = './vit-l_in1k-kd.py'
+model = dict(num_submodels=2)  # the label .5, teacher and submodels .25 each (ours)
