@@ -7,7 +7,7 @@ Neither library asks other packages for an index, so their look-ups are extended
 
 from pathlib import Path
 
-__all__ = ['index_root', 'register_models', 'register_segmentors']
+__all__ = ['index_root', 'leave_teacher_out', 'register_models', 'register_segmentors']
 
 
 def index_root() -> Path:
@@ -24,6 +24,16 @@ def index_root() -> Path:
         f"cosub_mm has no model-index.yml in '{package / '.mim'}' or '{package.parent}': the "
         f'package is incomplete. Install it again by pip.'
     )
+
+
+def leave_teacher_out(model: dict) -> None:
+    """Let a model that was distilled be built without its teacher, which only training needs.
+
+    Args:
+        model: the config of a model; changed in place.
+    """
+    if str(model.get('type')).rpartition('.')[2] == 'DistilledClassifier':
+        model.update(teacher=None, teacher_checkpoint=None)
 
 
 def register_models() -> None:
@@ -45,6 +55,7 @@ def register_models() -> None:
 
     def get(cls, model_name):
         found = get_theirs(model_name)
+        leave_teacher_out(found.config.model)  # whoever asks for a name predicts
         if found.config.get('default_scope') == 'mmseg':
             import mmseg.models  # noqa: F401  (its registry, in which the model is built)
 

@@ -11,7 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from cosub_mm.launch.config import leave_teacher_out
+from cosub_mm.model_hub import leave_teacher_out
 
 __all__ = ['Complexity', 'complexity', 'default_shape', 'meta_device']
 

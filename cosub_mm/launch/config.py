@@ -14,7 +14,6 @@ from .option_merge import merge_options
 
 __all__ = [
     'add_training_hooks',
-    'leave_teacher_out',
     'load_config',
     'name_absent_classes',
     'set_data_root',
@@ -24,16 +23,6 @@ __all__ = [
 
 TASKS = {'mmpretrain': 'classification', 'mmseg': 'segmentation'}
 COLLATE = {'classification': 'default_collate', 'segmentation': 'pseudo_collate'}
-
-
-def leave_teacher_out(model: dict) -> None:
-    """Let a model that was distilled be built without its teacher, which only training needs.
-
-    Args:
-        model: the config of a model; changed in place.
-    """
-    if str(model.get('type')).rpartition('.')[2] == 'DistilledClassifier':
-        model.update(teacher=None, teacher_checkpoint=None)
 
 
 def load_config(path: str, options: dict | None = None) -> Config:

@@ -25,11 +25,11 @@ from cosub_mm.engine.checkpoints import (
 )
 from cosub_mm.engine.execution import check_execution
 from cosub_mm.engine.hooks import EfficientDropPathHook, ValidatedBuffersHook
+from cosub_mm.model_hub import leave_teacher_out
 from cosub_mm.stochastic_depth import describe
 
 from .config import (
     add_training_hooks,
-    leave_teacher_out,
     load_config,
     name_absent_classes,
     set_data_root,

@@ -20,8 +20,9 @@ from cosub_mm.analysis.complexity import complexity, default_shape
 from cosub_mm.analysis.inference_cost import measure_inference
 from cosub_mm.analysis.machine import describe_machine
 from cosub_mm.analysis.tables import draw, markdown, write_csv
-from cosub_mm.launch.config import leave_teacher_out, load_config
+from cosub_mm.launch.config import load_config
 from cosub_mm.launch.errors import run_tool, user_errors
+from cosub_mm.model_hub import leave_teacher_out
 
 HEAD = ('config', 'params (M)', 'GFLOPs', 'images / s', 'peak memory (MB)', 'batch')
 

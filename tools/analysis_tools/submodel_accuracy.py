@@ -19,8 +19,9 @@ from mmengine.runner import Runner
 from cosub_mm.analysis.submodels import UNITS, accuracy, kept_parts, only, residual_parts
 from cosub_mm.analysis.tables import draw, markdown, write_csv
 from cosub_mm.engine.checkpoints import check_weights, load_checkpoint
-from cosub_mm.launch.config import leave_teacher_out, load_config, set_dataloader_defaults
+from cosub_mm.launch.config import load_config, set_dataloader_defaults
 from cosub_mm.launch.errors import run_tool, user_errors
+from cosub_mm.model_hub import leave_teacher_out
 
 HEAD = ('model', 'parts kept', 'top-1 mean', 'std', 'least', 'most', 'draws')
 
