@@ -21,6 +21,7 @@ from cosub_mm.datasets.decoding import (
     stored_and_shown_size,
 )
 from cosub_mm.datasets.masks import BadLabelError, check_mask, labels_in, size_problem
+from cosub_mm.safe_files import shown
 
 from .data import loading_steps
 from .folders import unused_files
@@ -48,7 +49,7 @@ class Verification:
     def __str__(self) -> str:
         head = f'{self.name}: {self.total:,} samples, {len(self.broken):,} broken'
         lines = [f'  note: {note}' for note in self.notes]
-        lines += [f'  {path}: {problem}' for path, problem in self.broken]
+        lines += [f'  {shown(path)}: {problem}' for path, problem in self.broken]
         return '\n'.join([head, *lines])
 
 

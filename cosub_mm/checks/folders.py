@@ -8,7 +8,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmpretrain.datasets import CustomDataset
 
-from cosub_mm.safe_files import path_below, read_lines
+from cosub_mm.safe_files import path_below, read_lines, shown
 
 __all__ = ['check_class_folders', 'check_segmentation_folders', 'unused_files']
 
@@ -245,4 +245,4 @@ def _suffixes(dataset: CustomDataset) -> str:
 
 def _some(names: list[str]) -> str:
     rest = len(names) - NAMED
-    return ', '.join(names[:NAMED]) + (f' and {rest} more' if rest > 0 else '')
+    return ', '.join(map(shown, names[:NAMED])) + (f' and {rest} more' if rest > 0 else '')

@@ -8,7 +8,7 @@ import os
 import stat
 from hashlib import blake2b
 
-from cosub_mm.safe_files import MAX_IMAGE, UnsafeFileError
+from cosub_mm.safe_files import MAX_IMAGE, UnsafeFileError, shown
 
 from .imagenet21k.tar_backend import PREFIX, parse_address
 
@@ -32,10 +32,11 @@ def check_readable(*paths: str | None) -> None:
         except OSError:
             continue
         if not stat.S_ISREG(entry.st_mode):
-            raise UnsafeFileError(f'{path} is no regular file, so it is not read.')
+            raise UnsafeFileError(f'{shown(path)} is no regular file, so it is not read.')
         if entry.st_size > MAX_IMAGE:
             raise UnsafeFileError(
-                f'{path} has {entry.st_size:,} bytes; a picture or mask has at most {MAX_IMAGE:,}.'
+                f'{shown(path)} has {entry.st_size:,} bytes; a picture or mask has '
+                f'at most {MAX_IMAGE:,}.'
             )
 
 

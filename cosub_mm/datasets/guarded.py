@@ -10,7 +10,7 @@ from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS
 from torch.utils.data import Dataset
 
-from cosub_mm.safe_files import UnsafeFileError
+from cosub_mm.safe_files import UnsafeFileError, shown
 
 from .decoding import LoadPicture, allow_pixels, check_picture, decode, read_array, read_file
 from .file_state import check_readable, state_of
@@ -144,12 +144,12 @@ class GuardedImages(Dataset):
                 try:
                     read(path)
                 except Exception as error:
-                    return f'{path} ({_reason(error)})'
+                    return f'{shown(path)} ({_reason(error)})'
         return None
 
     def _failure(self, i: int, error: Exception) -> str:
         """The picture of sample ``i`` on which a transform fails, and how."""
-        path = self.dataset.get_data_info(i).get('img_path') or f'sample {i}'
+        path = shown(self.dataset.get_data_info(i).get('img_path') or f'sample {i}')
         text = next(iter(str(error).strip().splitlines()), '')
         return f'{path} (decoded, but a transform fails on it: {type(error).__name__}: {text})'
 
@@ -183,7 +183,7 @@ class GuardedImages(Dataset):
         )
 
     def _log(self, problem: str, replacement: int) -> None:
-        path = self.dataset.get_data_info(replacement).get('img_path')
+        path = shown(self.dataset.get_data_info(replacement).get('img_path'))
         MMLogger.get_current_instance().warning(
             f'Cannot use {problem}; {path} takes its place. That makes {self.bad_files} of '
             f'{len(self)} samples left out so far.'
@@ -228,7 +228,7 @@ class GuardedImages(Dataset):
             return
         more = ' Others will not be named.' if self._changed == NAMED_FILES else ''
         MMLogger.get_current_instance().warning(
-            f'{path} or its picture was written or replaced since it was first read, and is '
+            f'{shown(path)} or its picture was written or replaced since it was first read, and is '
             f'checked again: what is trained on is not what it was.{more}'
         )
 

@@ -8,6 +8,8 @@ import time
 
 from torch.utils.data import DataLoader, IterableDataset
 
+from cosub_mm.safe_files import shown
+
 __all__ = ['ReadHangs', 'watch_reads']
 
 GRACE = 10.0
@@ -94,7 +96,7 @@ class _Watch:
 def describe(hangs: ReadHangs) -> str:
     """One sentence with the file that was read."""
     info = getattr(hangs.dataset, 'get_data_info', lambda _: {})(hangs.index) or {}
-    names = [str(info[key]) for key in ('img_path', 'seg_map_path') if info.get(key)]
+    names = [shown(info[key]) for key in ('img_path', 'seg_map_path') if info.get(key)]
     return (
         f'Reading {" with ".join(names) or f"sample {hangs.index}"} timed out after '
         f'{hangs.seconds:g} seconds. The disk or the network may hang, or the file may never end '

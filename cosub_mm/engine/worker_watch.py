@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from cosub_mm.safe_files import shown
+
 from .read_watch import ReadHangs, describe
 
 __all__ = ['WORKER_TIMEOUT', 'WorkerError', 'naming_files', 'note_samples']
@@ -85,7 +87,7 @@ def _being_read(loader: DataLoader) -> Iterator[str]:
         if index < 0:
             continue
         info = getattr(loader.dataset, 'get_data_info', lambda _: {})(index) or {}
-        names = [str(info[key]) for key in ('img_path', 'seg_map_path') if info.get(key)]
+        names = [shown(info[key]) for key in ('img_path', 'seg_map_path') if info.get(key)]
         yield ' with '.join(names) or f'sample {index}'
 
 

@@ -14,6 +14,7 @@ from .files import (
     read_lines,
     read_text,
     regular_names,
+    shown,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     'read_member',
     'read_text',
     'regular_names',
+    'shown',
 ]

@@ -26,6 +26,7 @@ __all__ = [
     'read_lines',
     'read_text',
     'regular_names',
+    'shown',
 ]
 
 MAX_IMAGE = 256 * 2**20
@@ -90,6 +91,16 @@ def regular_names(folder: str | Path) -> set[str]:
         return set()
     with os.scandir(folder) as entries:
         return {entry.name for entry in entries if entry.is_file()}
+
+
+def shown(name: object) -> str:
+    """A name for a message: in ASCII where it starts a line or is no text that can be written.
+
+    Args:
+        name: a path, as the file system has it.
+    """
+    text = str(name)
+    return text if text.isprintable() else ascii(text)
 
 
 def open_regular(path: str | Path) -> BinaryIO:

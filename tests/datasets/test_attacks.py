@@ -179,6 +179,27 @@ def test_the_start_of_a_segmentation_does_not_hang(kind, tmp_path):
     check(lambda: check_data(config), 'only class 0|no regular file')
 
 
+@pytest.mark.parametrize('name', ['a\nerror: forged.png', 'a\udcff.png', 'a\u2028b.png'])
+def test_odd_names_of_pictures_stay_in_their_line_of_a_message(name, tmp_path):
+    """They can be read, but neither forge a line of a log nor break who writes it."""
+    path = tmp_path / 'n01' / name
+    path.parent.mkdir()
+    path.write_bytes(b'no picture')
+    dataset = dict(
+        type='CustomDataset', data_root=str(tmp_path), pipeline=[dict(type='LoadPicture')]
+    )
+    with pytest.raises(ValueError, match='not an image') as caught:
+        GuardedImages(dataset)[0]
+    report = str(verify('train', dataset, None, 1))
+    for text in (str(caught.value), report.splitlines()[-1]):
+        assert ascii(str(path))[1:-1] in text
+        assert len(text.encode().splitlines()) == len(text.splitlines()) == 1
+    assert len(report.splitlines()) == 2
+    path.rename(path.with_suffix('.gif'))
+    (path.parent / 'b.png').write_bytes(png())
+    check_data(Config(dict(train_dataloader=dict(dataset=dataset))))  # prints what is not used
+
+
 HEADERS = {
     'pax records': (tarfile.XHDTYPE, 2**33, 'a header of 8,589,934,592 bytes'),
     'records for all': (tarfile.XGLTYPE, 2**33, 'a header of 8,589,934,592 bytes'),
