@@ -38,19 +38,27 @@ def set_amp(cfg: Config, choice: str) -> str:
 
     Args:
         cfg: the whole config; ``cfg.optim_wrapper`` is changed in place.
-        choice: 'fp16' (as in the paper's code), 'bf16', or 'auto': fp16 on a GPU, bf16 on a CPU.
+        choice: 'fp16' (as in the paper's code), 'bf16', or 'auto': fp16 on a GPU, bf16 on a CPU
+            and under FSDP2.
 
     Returns:
         The precision chosen, 'fp16' or 'bf16'.
 
     Raises:
-        ValueError: an unknown choice, fp16 without a GPU, or an optimizer wrapper of its own kind.
+        ValueError: an unknown choice, fp16 without a GPU or under FSDP2, or an optimizer wrapper of
+            its own kind.
     """
     if choice not in AMP_CHOICES:
         raise ValueError(f"--amp '{choice}' is unknown; use one of {', '.join(AMP_CHOICES)}.")
     on_gpu = torch.cuda.is_available()
+    in_parts = 'FSDP2' in str((cfg.get('model_wrapper_cfg') or {}).get('type'))
     if choice == 'auto':
-        choice = 'fp16' if on_gpu else 'bf16'
+        choice = 'fp16' if on_gpu and not in_parts else 'bf16'
+    if choice == 'fp16' and in_parts:
+        raise ValueError(
+            "--amp fp16 under FSDP2: fp16's scaler has not been shown to find an overflow in the "
+            'parts of other processes; use --amp bf16.'
+        )
     if choice == 'fp16' and not on_gpu:
         raise ValueError('--amp fp16 needs a GPU; on a CPU use --amp bf16.')
     wrapper = cfg.optim_wrapper

@@ -21,6 +21,7 @@ __all__ = [
     'checkpoint_activations',
     'compile_backbone',
     'compile_options',
+    'named_parts',
 ]
 
 # Where models of mmpretrain and mmseg keep what is most of their work.
@@ -45,7 +46,7 @@ def check_execution(cfg: Config, model: nn.Module) -> None:
         ExecutionError: an unknown part, an option of the wrong type, a model without a backbone,
             or torch's memory budget below 1 with a compiled model.
     """
-    _parts(model, cfg.get('activation_checkpointing'))
+    named_parts(model, cfg.get('activation_checkpointing'))
     if compile_options(cfg.get('compile')) is not None:
         _backbone(model)
         check_memory_budget()
@@ -65,7 +66,7 @@ def checkpoint_activations(model: nn.Module, modules: Sequence[str] | str | None
     Raises:
         ExecutionError: there is no such part.
     """
-    for module in _parts(model, modules):
+    for module in named_parts(model, modules):
         module.forward = _checkpointed(module)
 
 
@@ -98,7 +99,21 @@ def _once(norms: Sequence[nn.Module]) -> Iterator[None]:
             norm.momentum, norm.num_batches_tracked = momentum, batches
 
 
-def _parts(model: nn.Module, names: Sequence[str] | str | None) -> list[nn.Module]:
+def named_parts(
+    model: nn.Module,
+    names: Sequence[str] | str | None,
+    setting: str = 'activation_checkpointing',
+) -> list[nn.Module]:
+    """Modules by their names; a list of modules stands for each of them.
+
+    Args:
+        model: wrapped or not.
+        names: such as ``['backbone.layers']``.
+        setting: the config's, for the message.
+
+    Raises:
+        ExecutionError: there is no such part.
+    """
     model = model.module if is_model_wrapper(model) else model
     parts = []
     for name in [names] if isinstance(names, str) else names or []:
@@ -106,7 +121,7 @@ def _parts(model: nn.Module, names: Sequence[str] | str | None) -> list[nn.Modul
             part = model.get_submodule(name)
         except AttributeError:
             raise ExecutionError(
-                f"activation_checkpointing: there is no '{name}' in {type(model).__name__}. Name "
+                f"{setting}: there is no '{name}' in {type(model).__name__}. Name "
                 f"parts such as 'backbone.layers' or 'backbone.layers.0'; {_children(model)}."
             ) from None
         parts.extend(part.children() if isinstance(part, _CONTAINERS) else [part])

@@ -24,6 +24,7 @@ from .execution import checkpoint_activations, compile_backbone, compile_options
 from .finite import check_before_save
 from .gathered import GathersAgain, gathered_steps
 from .loops import CosubEpochTrainLoop
+from .parallel import SpreadRunner
 from .read_watch import watch_reads
 from .resumed_settings import group_settings, take_settings
 from .worker_signals import shield_workers
@@ -35,7 +36,7 @@ LOOPS = ('EpochBasedTrainLoop', 'IterBasedTrainLoop')
 
 
 @RUNNERS.register_module()
-class CosubRunner(Runner):
+class CosubRunner(SpreadRunner):
     """Runner of every CoSub-MM tool; a drop-in for mmengine's.
 
     - Several processes without a GPU: DistributedDataParallel without device ids, and SyncBN, which
@@ -48,6 +49,8 @@ class CosubRunner(Runner):
     - ``activation_checkpointing`` leaves every gradient as it is, and ``compile`` compiles the
       backbone instead of the whole step: see :mod:`.execution`.
     - A model brings the hooks that it cannot be trained without (``own_hooks``).
+    - A model (``CosubFSDP2``) or an optimizer (``shard_optimizer``) may be spread over the
+      processes: see :mod:`.parallel`.
     """
 
     fail_together = False  # whether a save that fails in the first process is an error in all
@@ -81,12 +84,11 @@ class CosubRunner(Runner):
         """Wrap for distributed training, with or without GPUs."""
         if self.distributed and not torch.cuda.is_available():
             model = revert_sync_batchnorm(model)
-            model_wrapper_cfg = dict(
-                model_wrapper_cfg
-                or dict(find_unused_parameters=self.cfg.get('find_unused_parameters', False)),
-                device_ids=None,
-            )
+            unused = self.cfg.get('find_unused_parameters', False)
+            model_wrapper_cfg = dict(model_wrapper_cfg or dict(find_unused_parameters=unused))
             model_wrapper_cfg.setdefault('type', 'MMDistributedDataParallel')
+            if 'DistributedDataParallel' in str(model_wrapper_cfg['type']):
+                model_wrapper_cfg['device_ids'] = None
         return super().wrap_model(model_wrapper_cfg, model)
 
     @staticmethod

@@ -31,12 +31,14 @@ class Step:
         losses: of its batches, scalars on the device.
         batches: what the hook wants to know of its batches later.
         norm: of the gradients before clipping; None under a loss scaler.
+        in_parts: whether each process has rows of the gradients, and ``norm`` is that of its own.
         bad: on the device, 1 if a loss or gradient of any process is no number.
     """
 
     losses: list[Tensor] = field(default_factory=list)
     batches: list[Any] = field(default_factory=list)
     norm: Tensor | None = None
+    in_parts: bool = False
     bad: Tensor | None = None
     undo: UndoableStep | None = None
     norms: Copies | None = None
@@ -86,12 +88,10 @@ class StepWatch:
         self.settle()
         step, self.current = self.current, Step()
         optimizer = wrapper.optimizer
-        grads = [
-            local(p.grad)
-            for group in optimizer.param_groups
-            for p in group['params']
-            if p.grad is not None
-        ]
+        parameters = [p for group in optimizer.param_groups for p in group['params']]
+        found = [p.grad for p in parameters if p.grad is not None]
+        grads = [local(grad) for grad in found]
+        step.in_parts = any(mine is not grad for mine, grad in zip(grads, found))
         scaler = getattr(wrapper, 'loss_scaler', None)
         scaler = scaler if scaler is not None and scaler.is_enabled() else None
         _ask(step, grads, scaler is not None)

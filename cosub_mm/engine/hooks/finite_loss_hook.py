@@ -1,5 +1,6 @@
 """Leave out steps whose loss or gradient is no number, and say of which files they were."""
 
+import math
 from pathlib import Path
 
 from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
@@ -74,9 +75,11 @@ class FiniteLossHook(Hook):
         norm = None if step.norm is None else float(step.norm)
         iteration = step.batches[-1][0] if step.batches else runner.iter
         dump = self._dump(runner, step, losses, norm, iteration)
-        told = [(losses, files, dump)]
+        told, norms = [(losses, files, dump)], [norm]
         if get_world_size() > 1:
-            told = all_gather_object(told[0])
+            told, norms = all_gather_object(told[0]), all_gather_object(norm)
+        if step.in_parts and norm is not None:
+            norm = math.hypot(*norms)
         text = '; '.join(_process(rank, *one) for rank, one in enumerate(told))
         if not is_main_process():
             return  # mmengine's loggers of the other processes print errors, too

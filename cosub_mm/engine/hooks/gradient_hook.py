@@ -10,6 +10,8 @@ from mmengine.registry import HOOKS
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..parallel import CosubFSDP2
+
 __all__ = ['GradientHook', 'NotTrainedError']
 
 CONFIG_KEY = 'parameters_without_gradient'
@@ -46,7 +48,9 @@ class GradientHook(Hook):
         """Compare the model with the optimizer, and watch the first backward pass."""
         wrapped, self._missing = runner.model, None
         model = wrapped.module if is_model_wrapper(wrapped) else wrapped
-        if is_model_wrapper(wrapped) and not isinstance(wrapped, DistributedDataParallel):
+        if is_model_wrapper(wrapped) and not isinstance(
+            wrapped, DistributedDataParallel | CosubFSDP2
+        ):
             runner.logger.info(
                 f'{type(wrapped).__name__} joins or splits parameters: whether each of them gets '
                 f'a gradient is not checked.'
