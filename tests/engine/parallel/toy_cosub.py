@@ -20,6 +20,7 @@ from cosub_mm.models.classifiers import CosubClassifier
 
 STEPS, BATCH = 3, 4  # an epoch; of all processes together
 NOT_A_NUMBER = 5  # the picture of the second step that belongs to the second process
+SAVE = dict(type='CheckpointHook', interval=1)
 MODEL = dict(
     type='SharesClassifier',
     backbone=dict(
@@ -47,11 +48,16 @@ class Stacked(BaseDataPreprocessor):
 
 @MODELS.register_module(force=True)
 class SharesClassifier(CosubClassifier):
-    """In float64."""
+    """In float64.
 
-    def __init__(self, shares: int = 1, **settings) -> None:
+    Args:
+        shares: that a batch is taken in.
+        infinite: a picture that is no number makes the loss infinite and leaves the gradients.
+    """
+
+    def __init__(self, shares: int = 1, infinite: bool = False, **settings) -> None:
         super().__init__(**settings)
-        self.shares = shares
+        self.shares, self.infinite = shares, infinite
         self.double()
 
     def loss(self, inputs, data_samples):
@@ -59,10 +65,13 @@ class SharesClassifier(CosubClassifier):
             return super().loss(inputs, data_samples)
         total = {}
         for share in range(self.shares):
-            mine = inputs[share :: self.shares]
-            torch.manual_seed(int(mine[0, 0, 0, 0].nan_to_num() * 1e6))
-            for name, value in super().loss(mine, data_samples[share :: self.shares]).items():
-                total[name] = total.get(name, 0) + value / self.shares
+            mine, samples = inputs[share :: self.shares], data_samples[share :: self.shares]
+            more = 0.0
+            if self.infinite and mine.isnan().any():
+                mine, more = mine.nan_to_num(), torch.inf
+            torch.manual_seed(int(mine[0, 0, 0, 0] * 1e6))
+            for name, value in super().loss(mine, samples).items():
+                total[name] = total.get(name, 0) + value / self.shares + more
         return total
 
 
@@ -90,7 +99,7 @@ class MeanScore(BaseMetric):
 
 
 def config(work_dir: Path, processes: int, optim_wrapper: dict, **changes) -> Config:
-    """A training of two epochs, each with a validation by averaged weights and a checkpoint."""
+    """A training of two epochs, with a checkpoint each, and a validation by averaged weights."""
     loader = dict(
         dataset=dict(type='Pictures'),
         batch_size=BATCH // processes,
@@ -108,7 +117,9 @@ def config(work_dir: Path, processes: int, optim_wrapper: dict, **changes) -> Co
         val_evaluator=dict(type='MeanScore'),
         optim_wrapper=optim_wrapper,
         train_cfg=dict(by_epoch=True, max_epochs=2),
-        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
+        default_hooks=dict(
+            checkpoint=dict(type='CheckpointHook', interval=1, save_best='sure', rule='greater')
+        ),
         custom_hooks=[
             dict(type='EMAHook', momentum=0.2, update_buffers=True),
             dict(type='FiniteLossHook'),
