@@ -5,6 +5,8 @@ from mmengine.config import Config
 
 from cosub_mm.analysis.training_memory import TrainingMemory, estimate_memory
 
+# Bytes: two norms, the products of attention and of the network behind it, each with its bias.
+BLOCK = 4 * (2 * 2 * 32 + 32 * 96 + 96 + 32 * 32 + 32 + 2 * 32 * 64 + 64 + 32)
 ARCH = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
 
 
@@ -32,6 +34,22 @@ def test_weights_gradients_moments_and_average():
     assert 60_000 < weights < 120_000  # 4 bytes of 20 thousand values
     assert plain == pytest.approx(4 * weights, rel=0.01)
     assert sgd == pytest.approx(3 * weights, rel=0.01)
+
+
+def test_what_is_spread_is_divided():
+    """ZeRO-1 the two moments, FSDP2 all but the parts that are whole: here two equal blocks."""
+    fsdp2 = dict(type='mmengine.CosubFSDP2', modules=['backbone.layers'])
+    alone = estimate_memory(config(), gpus=8).fixed
+    zero = estimate_memory(config(shard_optimizer=True), gpus=8).fixed
+    parts = estimate_memory(config(model_wrapper_cfg=fsdp2), gpus=8).fixed
+    kept = estimate_memory(
+        config(model_wrapper_cfg=dict(fsdp2, reshard_after_forward=False)), gpus=8
+    ).fixed
+    weights = alone / 4
+    assert zero == pytest.approx((2 + 2 / 8) * weights, rel=0.01)
+    rest = weights - 2 * BLOCK
+    assert parts == pytest.approx(4 * weights / 8 + rest + 3 * BLOCK, rel=0.01)
+    assert kept == pytest.approx(4 * weights / 8 + weights + BLOCK, rel=0.01)
 
 
 def test_activations_grow_by_image_and_shrink_by_checkpointing():

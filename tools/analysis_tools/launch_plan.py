@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 
 import cosub_mm  # noqa: F401  (registers)
-from cosub_mm.analysis.training_memory import estimate_memory
+from cosub_mm.analysis.training_memory import estimate_memory, way_of
+from cosub_mm.checks.strategies import check_strategy
 from cosub_mm.engine.batch_size import describe_batch, share_batch
 from cosub_mm.launch.config import load_config
 from cosub_mm.launch.errors import run_tool, user_errors
@@ -28,18 +29,24 @@ def plan(args: argparse.Namespace) -> None:
     """Print the estimate, the batch and the command."""
     with user_errors('planning'):
         cfg = load_config(args.config)
+        check_strategy(cfg)
         base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
         if args.gpus < 1 or not base:
             raise ValueError('--gpus must be 1 or more, and the config must name its global batch.')
         largest = args.largest
         if largest is None:
-            memory = estimate_memory(cfg, args.amp)
+            memory = estimate_memory(cfg, args.amp, args.gpus)
             largest = memory.largest_batch(args.memory * 1e9)
             print(
-                f'memory of a GPU (estimated on the CPU): {memory.fixed / 1e9:.2f} GB for weights, '
-                f'gradients, optimizer and average, {memory.per_image / 1e9:.3f} GB an image; '
-                f'{largest} image(s) fit in {args.memory:g} GB with a fifth left over'
+                f'memory of a GPU (estimated on the CPU, {way_of(cfg)}): {memory.fixed / 1e9:.2f} '
+                f'GB for weights, gradients, optimizer and average, {memory.per_image / 1e9:.3f} '
+                f'GB an image; {largest} image(s) fit in {args.memory:g} GB with a fifth left over'
             )
+            if way_of(cfg) != 'DDP':
+                print(
+                    f'not estimated: the time that {way_of(cfg)} takes to send, and what torch '
+                    f'keeps for sending; where the fifth is too little, give --largest'
+                )
         batch, steps = share_batch(base, args.gpus, largest)
     options = {'train_dataloader.batch_size': batch, 'optim_wrapper.accumulative_counts': steps}
     options['train_dataloader.num_workers'] = args.cpus or max(1, (os.cpu_count() or 8) // 8)

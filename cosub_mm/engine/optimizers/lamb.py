@@ -67,11 +67,13 @@ def _timms_lamb() -> type[Optimizer]:
     import timm
     import torch._dynamo
 
-    limit = torch._dynamo.config.recompile_limit
+    config = torch._dynamo.config
+    name = 'recompile_limit' if hasattr(config, 'recompile_limit') else 'cache_size_limit'  # 2.6
+    limit = getattr(config, name)
     try:
         from timm.optim import Lamb
     finally:
-        torch._dynamo.config.recompile_limit = limit  # timm.optim sets it to a million
+        setattr(config, name, limit)  # timm.optim sets it to a million
     if 'foreach' not in inspect.signature(Lamb).parameters:
         raise ImportError(
             f'CosubLamb needs a timm whose Lamb has the argument foreach (1.0.31 has); this is '

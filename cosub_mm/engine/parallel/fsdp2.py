@@ -56,8 +56,16 @@ class CosubFSDP2(nn.Module):
 
         Args:
             hooks: of the runner.
+
+        Raises:
+            ValueError: a torch whose FSDP2 needs GPUs, and there are none.
         """
         device = next(self.module.parameters()).device.type
+        if device == 'cpu' and not hasattr(torch.cpu.Stream, 'record_event'):
+            raise ValueError(
+                f'FSDP2 of torch {torch.__version__} works on GPUs only. On the CPU take a newer '
+                f'torch (2.11 has been tried), or zero1.py or ddp.py of configs/_base_/parallel/.'
+            )
         mesh = init_device_mesh(device, (get_world_size(),))
         for tensor in self.module.state_dict().values():
             broadcast(tensor)

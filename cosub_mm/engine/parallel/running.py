@@ -45,17 +45,29 @@ class SpreadRunner(Runner):
             return super().build_optim_wrapper(optim_wrapper)
         optimizer = optim_wrapper.get('optimizer')
         if isinstance(optimizer, dict) and (self.cfg.get('shard_optimizer') or is_zero(optimizer)):
-            optim_wrapper = dict(optim_wrapper, optimizer=with_zero(optimizer, get_world_size()))
+            processes = get_world_size()
+            optim_wrapper = dict(optim_wrapper, optimizer=with_zero(optimizer, processes))
+            self.logger.info(
+                f'ZeRO-1: each of {processes} process(es) keeps the states of its share of the '
+                f'optimizer.'
+            )
         if isinstance(self.model, CosubFSDP2) and not self.model.sharded:
-            self.call_hook('before_run')
-            self._ready = list(self.hooks)
-            self._init_model_weights()
-            self.model.shard(self.hooks)
+            self._spread_model()
         built = super().build_optim_wrapper(optim_wrapper)
         if isinstance(self.model, CosubFSDP2):
             for one in _optimizers(built):
                 spread_optimizer(one)
         return built
+
+    def _spread_model(self) -> None:
+        self.call_hook('before_run')
+        self._ready = list(self.hooks)
+        self._init_model_weights()
+        self.model.shard(self.hooks)
+        self.logger.info(
+            f'FSDP2: each of {get_world_size()} processes keeps its rows of the parameters, the '
+            f'gradients and the states of the optimizer.'
+        )
 
     def _init_model_weights(self) -> None:
         """Initialise the weights, unless that was done before the model was spread."""

@@ -17,8 +17,8 @@ from mmengine.registry import MODELS
 from torch import distributed as dist
 
 from cosub_mm.engine.hooks import NotTrainedError
-from cosub_mm.engine.isolation import own_instances
 from cosub_mm.engine.runner import CosubRunner
+from cosub_mm.launch.isolation import own_instances
 
 from .toy_cosub import SharesClassifier, config
 
