@@ -13,6 +13,9 @@ import pytest
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from tools import test as test_tool
+from tools.model_converters import publish_model
+
 ROOT = Path(__file__).parents[2]
 
 # Writes what each process ends with, so that the test can compare them.
@@ -89,6 +92,33 @@ def test_a_stopped_launcher_says_that_the_training_can_be_resumed(segmentation, 
     saved = CheckpointLoader.load_checkpoint(told[2].rstrip('.'), 'cpu')
     assert saved['meta']['iter'] == int(told[1])
     assert not list((tmp_path / 'run').glob('.*'))  # neither a lock nor half a file
+
+
+def test_spread_over_processes(classification, tmp_path):
+    """By FSDP2 in bf16, from its middle by ZeRO-1, tested and published as if trained alone."""
+    runs = dict(fsdp2=['--amp', 'bf16'], zero1=['--resume', str(tmp_path / 'fsdp2/epoch_1.pth')])
+    for way, options in runs.items():
+        config = tmp_path / f'by_{way}.py'
+        bases = [str(classification), str(ROOT / f'configs/_base_/parallel/{way}.py')]
+        config.write_text(
+            f"_base_ = {bases}\nactivation_checkpointing = ['backbone.layers']\n"
+            "optim_wrapper = dict(optimizer=dict(type='mmengine.CosubLamb'))\n"
+            'train_dataloader = dict(batch_size=3)\n'
+        )
+        options = [*options, '--on-config-change', 'new', '--work-dir', str(tmp_path / way)]
+        run = script('dist_train.sh', str(config), '2', *options)
+        assert run.returncode == 0, run.stderr[-3000:]
+    assert 'ZeRO-1: each of 2 process(es)' in run.stdout + run.stderr
+    epochs = [sorted(path.name for path in (tmp_path / way).glob('*.pth')) for way in runs]
+    assert epochs == [['epoch_1.pth', 'epoch_2.pth'], ['epoch_2.pth']]
+    for way in runs:
+        last, out = str(tmp_path / way / 'epoch_2.pth'), tmp_path / f'{way}.json'
+        args = [str(classification), last, '--work-dir', str(tmp_path / 'test'), '--out', str(out)]
+        assert test_tool.main(args) == 0
+        (log,) = (tmp_path / way).rglob('*.log')
+        validated = re.findall(r'Epoch\(val\) \[2\].*top1: ([\d.]+)', log.read_text())[-1]
+        assert json.loads(out.read_text())['accuracy/top1'] == pytest.approx(float(validated))
+        assert publish_model.main([last, str(tmp_path / f'{way}.pth')]) == 0
 
 
 @pytest.mark.parametrize('name', ['dist_train.sh', 'dist_test.sh'])

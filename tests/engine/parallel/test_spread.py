@@ -30,7 +30,11 @@ LAMB = dict(
     optimizer=dict(type='CosubLamb', lr=0.05, weight_decay=0.1, max_grad_norm=CLIP),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
-ADAMW = dict(optimizer=dict(type='AdamW', lr=0.01, weight_decay=0.1), clip_grad=dict(max_norm=CLIP))
+ADAMW = dict(
+    optimizer=dict(type='AdamW', lr=0.01, weight_decay=0.1),
+    clip_grad=dict(max_norm=CLIP),
+    accumulative_counts=2,
+)
 ONE_EPOCH = dict(by_epoch=True, max_epochs=1)
 
 
