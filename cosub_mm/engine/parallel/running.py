@@ -37,7 +37,10 @@ class SpreadRunner(Runner):
     def spread(self) -> bool:
         """Whether model or optimizer lies in parts, so that all processes have to save together."""
         zero = any(isinstance(one, CosubZeRO) for one in _optimizers(self.optim_wrapper))
-        return zero or getattr(self.model, 'sharded', False)
+        return zero or self._model_is_spread()
+
+    def _model_is_spread(self) -> bool:
+        return isinstance(self.model, CosubFSDP2) and self.model.sharded
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
         """Spread the model, and build the optimizer, itself in parts where that is asked for."""
@@ -71,7 +74,7 @@ class SpreadRunner(Runner):
 
     def _init_model_weights(self) -> None:
         """Initialise the weights, unless that was done before the model was spread."""
-        if not getattr(self.model, 'sharded', False):
+        if not self._model_is_spread():
             super()._init_model_weights()
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
