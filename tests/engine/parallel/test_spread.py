@@ -111,7 +111,7 @@ def together(request, tmp_path_factory, alone) -> Path:
         for process in jobs:
             process.start()
         for process in jobs:
-            process.join(100)
+            process.join(300)
             process.kill()
     assert [process.exitcode for process in jobs] == [0, 0]
     return folder
