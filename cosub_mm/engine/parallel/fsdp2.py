@@ -58,8 +58,19 @@ class CosubFSDP2(nn.Module):
             hooks: of the runner.
 
         Raises:
-            ValueError: a torch whose FSDP2 needs GPUs, and there are none.
+            ValueError: a torch whose FSDP2 needs GPUs, and there are none; or a model with hooks of
+                its own, as that of a mean teacher.
         """
+        own = [
+            str(hook.get('type')).rpartition('.')[2]
+            for hook in getattr(self.module, 'own_hooks', ())
+        ]
+        if own:
+            raise ValueError(
+                f'{type(self.module).__name__} under FSDP2: its {", ".join(own)} keep a copy of the '
+                f'model, which cannot be made of one in parts. Take zero1.py or ddp.py of '
+                f'configs/_base_/parallel/.'
+            )
         device = next(self.module.parameters()).device.type
         if device == 'cpu' and not hasattr(torch.cpu.Stream, 'record_event'):
             raise ValueError(

@@ -45,6 +45,11 @@ class WithUnused(SharesClassifier):
         self.unused = torch.nn.Linear(2, 2).double()
 
 
+@MODELS.register_module(force=True)
+class WithCopy(SharesClassifier):
+    own_hooks = (dict(type='mmengine.MeanTeacherHook'),)
+
+
 def trained(folder: Path, processes: int, optim_wrapper: dict, **changes) -> CosubRunner:
     cfg = config(folder, processes, optim_wrapper, **changes)
     cfg.model.infinite = 'clip_grad' in optim_wrapper
@@ -70,7 +75,7 @@ def job(folder: Path, rank: int, way: str) -> None:
     os.environ.update(LOCAL_RANK=str(rank), RANK=str(rank), WORLD_SIZE='2', MKL_NUM_THREADS='1')
     store = dist.FileStore(str(folder / 'store'), 2)
     dist.init_process_group('gloo', store=store, rank=rank, world_size=2)
-    fragment = Config.fromfile(ROOT / f'configs/_base_/parallel/{way}.py')._cfg_dict
+    fragment = Config.fromfile(ROOT / f'configs/_base_/parallel/{way}.py').to_dict()
     try:
         found = dict(way=way, **held(trained(folder / 'lamb', 2, LAMB, **fragment)))
         middle = str(folder / 'lamb/epoch_1.pth')
@@ -83,6 +88,10 @@ def job(folder: Path, rank: int, way: str) -> None:
                 CosubRunner.from_cfg(cfg).train()
             except (NotTrainedError, RuntimeError) as error:  # DDP's own is one of these
                 found['unused'] = str(error)
+        if way == 'fsdp2':
+            cfg.model.type = 'WithCopy'
+            with own_instances(), pytest.raises(ValueError, match='MeanTeacherHook keep a copy'):
+                CosubRunner.from_cfg(cfg).train()
         torch.save(found, folder / f'found_{rank}.pt')
     except BaseException:
         traceback.print_exc()
