@@ -61,13 +61,11 @@ class CosubFSDP2(nn.Module):
             ValueError: a torch whose FSDP2 needs GPUs, and there are none; or a model with hooks of
                 its own, as that of a mean teacher.
         """
-        own = [
-            str(hook.get('type')).rpartition('.')[2]
-            for hook in getattr(self.module, 'own_hooks', ())
-        ]
-        if own:
+        hooks_of_model = getattr(self.module, 'own_hooks', ())
+        if hooks_of_model:
+            named = ', '.join(str(hook['type']).rpartition('.')[2] for hook in hooks_of_model)
             raise ValueError(
-                f'{type(self.module).__name__} under FSDP2: its {", ".join(own)} keep a copy of the '
+                f'{type(self.module).__name__} under FSDP2: its hooks ({named}) keep a copy of the '
                 f'model, which cannot be made of one in parts. Take zero1.py or ddp.py of '
                 f'configs/_base_/parallel/.'
             )
