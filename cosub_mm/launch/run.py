@@ -210,6 +210,7 @@ def _training_options(cfg: Config, args: Namespace) -> None:
         set_amp(cfg, args.amp)
     if args.compile and not cfg.get('compile'):
         cfg.compile = True
+    check_strategy(cfg)  # once more, with what these options have changed
     if args.auto_scale_lr:
         cfg.auto_scale_lr = dict(cfg.get('auto_scale_lr') or {}, enable=True)
     if args.tensorboard:

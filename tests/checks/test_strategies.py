@@ -68,11 +68,21 @@ def test_what_is_right_is_not(settings):
     check_strategy(Config(settings))
 
 
-def test_the_tool_says_so_in_one_line(tmp_path, capfd):
-    config = tmp_path / 'flexible.py'
-    config.write_text("default_scope = 'mmpretrain'\nrunner_type = 'FlexibleRunner'\n")
-    assert train.main([str(config), '--work-dir', str(tmp_path / 'run')]) == 2
-    assert 'error: while reading the config: runner_type=Flex' in capfd.readouterr().err
+@pytest.mark.parametrize(
+    ('settings', 'options', 'said'),
+    [
+        (dict(runner_type='FlexibleRunner'), [], 'runner_type=Flex'),
+        (dict(optimizer('AdamW'), **FSDP2), ['--compile'], 'compile under FSDP2'),
+        (dict(optimizer('AdamW'), **FSDP2), ['--amp', 'fp16'], '--amp fp16 under FSDP2'),
+    ],
+)
+def test_the_tool_says_so_in_one_line(tmp_path, capfd, settings, options, said):
+    config = tmp_path / 'spread.py'
+    lines = dict(default_scope='mmpretrain', train_cfg=dict(max_epochs=1), **settings)
+    lines['train_dataloader'] = dict(batch_size=1)
+    config.write_text(''.join(f'{key} = {value!r}\n' for key, value in lines.items()))
+    assert train.main([str(config), '--work-dir', str(tmp_path / 'run'), *options]) == 2
+    assert f'error: while reading the config: {said}' in capfd.readouterr().err
 
 
 @pytest.mark.parametrize('wrapper', ['mmengine.CosubFSDP2', 'MMDistributedDataParallel'])
