@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from cosub_mm.stochastic_depth.rows.functional import draw_rows, kept_count, take_rows
 from cosub_mm.stochastic_depth.rows.rule import takes_subset
@@ -26,20 +27,39 @@ class Hook:
         **flags: for that method.
     """
 
-    __slots__ = ('flags', 'function', 'handle', 'module', 'register')
+    __slots__ = ('flags', 'function', 'handle', 'module', 'number', 'register')
 
     def __init__(self, module: nn.Module, register: str, function: Any, **flags: bool) -> None:
         self.module, self.register, self.function, self.flags = module, register, function, flags
-        self.handle = None
+        self.handle = self.number = None
+
+    def __getstate__(self) -> tuple[None, dict]:
+        """Without the number: in a copy or another process somebody else may have it."""
+        return None, {**{name: getattr(self, name) for name in self.__slots__}, 'number': None}
 
     def switch(self, on: bool) -> None:
         """Be there, or not."""
         if on and self.handle is None:
             # Not prepended: dynamo finds hooks by their place in the dictionary underneath.
-            self.handle = getattr(self.module, self.register)(self.function, **self.flags)
+            self.handle = self._registered()
         elif not on and self.handle is not None:
             self.handle.remove()
             self.handle = None
+
+    def _registered(self) -> RemovableHandle:
+        """Under the number that it had before: compiled code is guarded by the numbers of hooks.
+
+        With new ones all would be compiled anew in the first step behind each evaluation.
+        """
+        following = RemovableHandle.next_id
+        if self.number is not None:
+            RemovableHandle.next_id = self.number
+        try:
+            handle = getattr(self.module, self.register)(self.function, **self.flags)
+        finally:
+            RemovableHandle.next_id = max(following, RemovableHandle.next_id)
+        self.number = handle.id
+        return handle
 
 
 class Start:
