@@ -25,6 +25,7 @@ __all__ = [
     'digit_split',
     'load_textures',
     'make_demo_data',
+    'make_digit',
     'make_scene',
 ]
 
@@ -35,10 +36,14 @@ SPLITS = {'train': 'training', 'val': 'validation'}
 
 TRAIN_DIGITS_PER_CLASS = 400
 SCENES = {'train': 1000, 'val': 100}
-SCENE_SIZE = 56
+DIGIT_SIZE, SCENE_SIZE = 28, 64
+# Of a scene: digits to place, and the side of a digit's picture in pixels.
+DIGITS, SIDES = (2, 4), (24, 32)
+# What a texture's values are multiplied by, and the values of strokes: any stroke is brighter.
+SHADE, INK = (0.2, 0.5), (200, 255)
 # Pixels around a stroke that belong to the digit, and those up to which no class is right.
 REGION, RIM = 3, 4
-VERSION = '1'
+VERSION = '2'
 
 
 def make_demo_data(root: str | Path, progress: bool = True) -> list[DatasetReport]:
@@ -91,6 +96,13 @@ def load_textures(split: str) -> dict[str, np.ndarray]:
     return textures
 
 
+def make_digit(seed: int, digit: np.ndarray, textures: dict[str, np.ndarray]) -> np.ndarray:
+    """One digit over one texture; uint8 RGB, (28, 28, 3). The arguments are :func:`make_scene`'s."""
+    rng = np.random.RandomState(seed)
+    patch = _patch(rng, textures[rng.choice(list(textures))], DIGIT_SIZE)
+    return _inked(rng, patch, digit).round().astype(np.uint8)
+
+
 def make_scene(
     seed: int, digits: list[tuple[int, np.ndarray]], textures: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +120,7 @@ def make_scene(
     rng = np.random.RandomState(seed)
     picture, labels = _background(rng, textures)
     free = np.ones((SCENE_SIZE, SCENE_SIZE), bool)
-    for _ in range(rng.randint(1, 4)):
+    for _ in range(rng.randint(DIGITS[0], DIGITS[1] + 1)):
         label, digit = digits[rng.randint(len(digits))]
         _paste(rng, picture, labels, free, label, digit)
     return picture.round().astype(np.uint8), labels
@@ -124,25 +136,25 @@ def _background(rng, textures: dict[str, np.ndarray]) -> tuple[np.ndarray, np.nd
     labels = np.zeros((SCENE_SIZE, SCENE_SIZE), np.uint8)
     for i, name in enumerate(names):
         region = nearest == i
-        # Darker than the strokes, as paper is in the digits' own pictures.
-        picture[region] = _patch(rng, textures[name])[region] * rng.uniform(0.4, 0.8)
+        picture[region] = _patch(rng, textures[name], SCENE_SIZE)[region]
         labels[region] = 1 + CLASSES.index(str(name))
     return picture, labels
 
 
-def _patch(rng, texture: np.ndarray) -> np.ndarray:
-    side = int(rng.randint(SCENE_SIZE, 2 * SCENE_SIZE + 1))
+def _patch(rng, texture: np.ndarray, size: int) -> np.ndarray:
+    """A darkened piece of a texture, at its own size or down to half of it; (size, size, 3)."""
+    side = int(rng.randint(size, 2 * size + 1))
     top = rng.randint(texture.shape[0] - side + 1)
     left = rng.randint(texture.shape[1] - side + 1)
     patch = Image.fromarray(texture[top : top + side, left : left + side])
-    return np.asarray(patch.resize((SCENE_SIZE, SCENE_SIZE), Image.Resampling.BILINEAR), float)
+    patch = patch.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(patch, float) * rng.uniform(*SHADE)
 
 
 def _paste(rng, picture, labels, free, label: int, digit: np.ndarray) -> None:
     """Put a digit where there is room; leave it out after 20 places that are taken."""
-    side = rng.randint(28, 43)
+    side = rng.randint(SIDES[0], SIDES[1] + 1)
     stroke = Image.fromarray(digit).resize((side, side), Image.Resampling.BILINEAR)
-    opacity = np.asarray(stroke, float)[..., None] / 255
     for _ in range(20):
         top, left = rng.randint(0, SCENE_SIZE - side + 1, 2)
         place = np.s_[top : top + side, left : left + side]
@@ -151,12 +163,16 @@ def _paste(rng, picture, labels, free, label: int, digit: np.ndarray) -> None:
     else:
         return
     free[place] = False
-    ink = rng.uniform(190, 255)
-    picture[place] = (1 - opacity) * picture[place] + opacity * ink
+    picture[place] = _inked(rng, picture[place], stroke)
     # A digit is the region around its stroke, as an object's mask is; thin strokes alone would be
     # so few of the pixels that a short training ignores them.
     labels[place][_within(stroke, RIM)] = 0
     labels[place][_within(stroke, REGION)] = 1 + label
+
+
+def _inked(rng, picture: np.ndarray, stroke: Image.Image | np.ndarray) -> np.ndarray:
+    opacity = np.asarray(stroke, float)[..., None] / 255
+    return (1 - opacity) * picture + opacity * rng.uniform(*INK)
 
 
 def _within(stroke: Image.Image, pixels: int) -> np.ndarray:
@@ -179,8 +195,11 @@ def _read_digits() -> np.ndarray:
 
 def _make_digits(names: list[str]) -> Iterator[tuple[str, bytes]]:
     pixels = _read_digits()
+    textures = {split: load_textures(split) for split in SPLITS}
     for name in names:
-        yield name, _encode(pixels[int(Path(name).stem)], 'PNG')
+        row = int(Path(name).stem)
+        picture = make_digit(row, pixels[row], textures[Path(name).parts[0]])
+        yield name, _encode(picture, 'PNG')
 
 
 def _scene_files() -> dict[str, tuple[str, int]]:
