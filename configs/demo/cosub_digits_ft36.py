@@ -1,18 +1,16 @@
-# Fine-tuning at 35 pixels with layer decay, after cosub_vit_digits.py; cosub stays on (section 5.3).
-_base_ = ['cosub_vit_digits.py']
+# Fine-tuning at 36 pixels with layer decay, after cosub_digits.py; cosub stays on (section 5.3).
+_base_ = ['cosub_digits.py']
 
-model = dict(backbone=dict(img_size=35))
-# The position embeddings are resized from 4x4 to 5x5 patches as they are loaded.
-load_from = 'work_dirs/demo/cosub/epoch_30.pth'
+load_from = 'work_dirs/demo/cosub/epoch_20.pth'
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='SimpleRandomCrop', size=35, padding=2),
+    dict(type='SimpleRandomCrop', size=36, padding=3),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=35, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='ResizeEdge', scale=36, edge='short', backend='pillow', interpolation='bicubic'),
     dict(type='PackInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
@@ -21,12 +19,12 @@ test_dataloader = val_dataloader
 
 optim_wrapper = dict(
     constructor='CosubLayerDecay',
-    optimizer=dict(lr=3e-4),
+    optimizer=dict(lr=1e-3),
     paramwise_cfg=dict(layer_decay_rate=0.75),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, end=1, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min_ratio=0.01, begin=1, convert_to_iter_based=True),
 ]
-train_cfg = dict(max_epochs=3, val_interval=3)
-default_hooks = dict(checkpoint=dict(interval=3))
+train_cfg = dict(max_epochs=5, val_interval=5)
+default_hooks = dict(checkpoint=dict(interval=5))

@@ -1,0 +1,29 @@
+# UperNet on the small ResNet, from scratch: what upernet_scenes.py is compared with.
+_base_ = [
+    '../_base_/models/resnet_demo.py',
+    '../_base_/models/upernet_vit.py',
+    '../_base_/datasets/demo_scenes_64.py',
+    '../_base_/seg_runtime.py',
+]
+model = dict(
+    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3, size=(64, 64)),
+    backbone=dict(
+        _delete_=True, type='mmpretrain.ResNet', out_indices=(0, 1, 2), **_base_.pop('resnet')
+    ),
+    neck=None,
+    decode_head=dict(in_channels=[32, 64, 128], in_index=[0, 1, 2], channels=32, num_classes=14),
+    auxiliary_head=dict(in_channels=64, in_index=1, channels=32, num_classes=14),
+    drop_path_rate=0.1,
+)
+optim_wrapper = dict(
+    optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.99), weight_decay=0.05, fused=True),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=80),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, begin=80, end=800, by_epoch=False),
+]
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=800, val_interval=200)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+default_hooks = dict(checkpoint=dict(interval=200, max_keep_ckpts=2), logger=dict(interval=20))
