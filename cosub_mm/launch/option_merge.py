@@ -23,6 +23,7 @@ _OTHER_KEYS = (
     'sync_bn',
     'tta_model',
     'tta_pipeline',
+    'tta_flip',
     'tta_ratios',
 )
 

@@ -25,19 +25,27 @@ def enable_tta(cfg: Config) -> None:
     ``cfg.tta_model`` and ``cfg.tta_pipeline`` are used where they exist. Otherwise classification
     averages the scores of the picture and its mirror image, and segmentation the probabilities of
     six scales, each with its mirror image. The scales are ``cfg.tta_ratios``, or
-    ``SEG_RATIOS``, times the size to which the test pipeline resizes; no config of ours has a
+    ``SEG_RATIOS``, times the size to which the test pipeline resizes; ``cfg.tta_flip = False`` is
+    for pictures whose mirror image shows something else. No config of ours has a
     ``tta_pipeline``, so that this is the one place which decides.
 
     Raises:
-        ValueError: the test pipeline has no packing step, so no default can be made from it; or
-            ``tta_ratios`` that are no positive numbers, or beside a ``tta_pipeline``.
+        ValueError: the test pipeline has no packing step, so no default can be made from it;
+            ``tta_ratios`` that are no positive numbers, or beside a ``tta_pipeline``; or
+            classification without flips, which leaves one view.
     """
     task = task_of(cfg)
     dataset = cfg.test_dataloader.dataset
     ratios = _ratios(cfg, task)
     if not cfg.get('tta_pipeline'):
-        make = _flips if task == 'classification' else partial(_scales_and_flips, ratios=ratios)
-        cfg.tta_pipeline = make(deepcopy(list(dataset.pipeline)))
+        flips = [_flip(0.0), _flip(1.0)] if cfg.get('tta_flip', True) else [_flip(0.0)]
+        if task == 'classification' and len(flips) == 1:
+            raise ValueError(
+                'tta_flip=False leaves a single view of a picture: test without --tta, or give '
+                'tta_pipeline in the config.'
+            )
+        make = _views if task == 'classification' else partial(_scales, ratios=ratios)
+        cfg.tta_pipeline = make(deepcopy(list(dataset.pipeline)), flips=flips)
     dataset.pipeline = cfg.tta_pipeline
     tta_model = cfg.get('tta_model') or dict(type=TTA_MODELS[task])
     if str(tta_model['type']).rpartition('.')[2] == 'SegTTAModel':  # wrong for heads of one channel
@@ -63,18 +71,18 @@ def _ratios(cfg: Config, task: str) -> Sequence[float]:
     return ratios
 
 
-def _flips(pipeline: list[dict]) -> list[dict]:
+def _views(pipeline: list[dict], flips: list[dict]) -> list[dict]:
     """Everything once, then the picture and its mirror image."""
     if not pipeline or not _name(pipeline[-1]).startswith('Pack'):
         raise ValueError(
             '--tta: the test pipeline does not end with a Pack... step, so nothing can be put '
             'before it. Give tta_pipeline in the config.'
         )
-    views = [[_flip(0.0), _flip(1.0)], [pipeline[-1]]]
+    views = [flips, [pipeline[-1]]]
     return [*pipeline[:-1], dict(type='TestTimeAug', transforms=views)]
 
 
-def _scales_and_flips(pipeline: list[dict], ratios: Sequence[float]) -> list[dict]:
+def _scales(pipeline: list[dict], flips: list[dict], ratios: Sequence[float]) -> list[dict]:
     """The test's own resizing at every ratio, then flips, then the rest (truth, packing)."""
     at = next((i for i, step in enumerate(pipeline) if _name(step) == 'Resize'), None)
     if at is None:
@@ -83,7 +91,7 @@ def _scales_and_flips(pipeline: list[dict], ratios: Sequence[float]) -> list[dic
     else:
         rest = pipeline[at + 1 :]
         resizes = [_scaled(pipeline[at], ratio) for ratio in ratios]
-    views = [resizes, [_flip(0.0), _flip(1.0)], *([step] for step in rest)]
+    views = [resizes, flips, *([step] for step in rest)]
     return [*pipeline[:at], dict(type='TestTimeAug', transforms=views)]
 
 

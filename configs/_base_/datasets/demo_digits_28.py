@@ -15,6 +15,7 @@ test_pipeline = [
     dict(type='ResizeEdge', scale=28, edge='short', backend='pillow', interpolation='bicubic'),
     dict(type='PackInputs'),
 ]
+tta_flip = False
 data_root = 'data/demo/digits'
 train_dataloader = dict(
     batch_size=50,
