@@ -19,7 +19,7 @@ test_dataloader = val_dataloader
 
 optim_wrapper = dict(
     constructor='CosubLayerDecay',
-    optimizer=dict(lr=1e-3),
+    optimizer=dict(lr=5e-4),
     paramwise_cfg=dict(layer_decay_rate=0.75),
 )
 param_scheduler = [

