@@ -11,9 +11,9 @@ The rules, written down before the runs:
 - Metric: top-1 on the 1,000 validation digits and mIoU of all 14 classes on the 100 validation
   scenes, single-scale, of the last checkpoint of one run with seed 0, whatever comes out.
 - Budget: all stages within 12 minutes on 2 free cores, set-up aside. The supervised baseline has
-  cosub's network, epochs and settings. UperNet from scratch has the iterations and settings of
-  UperNet from cosub but for the start and the backbone's learning rate: a trained one keeps what it
-  has learnt at a tenth of the rate, at which a random one would learn less.
+  cosub's network, epochs and settings. UperNet from scratch has the pictures, iterations and head of
+  UperNet from cosub. A trained backbone keeps its statistics and learns slowly; a random one has
+  the learning rate of the pre-training, and the statistics of the scenes.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import platform
 import signal
 import sys
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -112,6 +112,7 @@ def _config_path(name: str) -> str:
     return f'configs/demo/{CONFIGS[name]}.py'
 
 
+@cache
 def _config(path: str) -> Config:
     return Config.fromfile(ROOT / path, import_custom_modules=False)
 

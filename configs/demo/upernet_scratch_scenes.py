@@ -1,5 +1,5 @@
-# UperNet on the small ResNet, from scratch: what upernet_scenes.py is compared with. Nothing in it is
-# kept back: the whole network learns at the rate of the head.
+# UperNet on the small ResNet, from scratch: what upernet_scenes.py is compared with. Nothing is kept
+# back: its backbone has the learning rate of cosub_digits.py and the statistics of the scenes.
 _base_ = [
     '../_base_/models/resnet_demo.py',
     '../_base_/models/upernet_vit.py',
@@ -17,8 +17,8 @@ model = dict(
     drop_path_rate=0.1,
 )
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.99), weight_decay=0.05, fused=True),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
+    optimizer=dict(type='AdamW', lr=1e-2, betas=(0.9, 0.99), weight_decay=0.05, fused=True),
+    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.2))),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=80),

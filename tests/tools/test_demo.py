@@ -73,9 +73,14 @@ def test_baselines_are_not_handicapped():
     assert supervised.to_dict() == cosub.to_dict()
     upernet = Config.fromfile('configs/demo/upernet_scenes.py')
     upernet.model.backbone.pop('init_cfg')
-    # A random backbone learns at the full rate.
-    assert upernet.optim_wrapper.paramwise_cfg.pop('custom_keys') == {'backbone': {'lr_mult': 0.1}}
+    assert upernet.model.backbone.pop('norm_eval') is True
     scratch = Config.fromfile('configs/demo/upernet_scratch_scenes.py')
+    rates = [
+        cfg.optim_wrapper.pop('paramwise_cfg').custom_keys.backbone.lr_mult
+        * cfg.optim_wrapper.optimizer.lr
+        for cfg in (upernet, scratch)
+    ]
+    assert rates == pytest.approx([3e-4, cosub.optim_wrapper.optimizer.lr])
     assert upernet.to_dict() == scratch.to_dict()
 
 
