@@ -10,7 +10,7 @@ model = dict(
         mean=[127.5] * 3,
         std=[127.5] * 3,
         bgr_to_rgb=True,
-        size=(56, 56),
+        size=(64, 64),
     ),
     backbone=dict(
         type='mmpretrain.CosubBackbone',  # around any backbone of mmpretrain, mmseg or timm
@@ -18,8 +18,8 @@ model = dict(
         backbone=dict(
             type='mmpretrain.CosubViT',
             arch=dict(embed_dims=96, num_layers=4, num_heads=3, feedforward_channels=384),
-            img_size=56,
-            patch_size=7,
+            img_size=64,
+            patch_size=8,
             out_type='featmap',
             final_norm=False,
         ),
@@ -35,7 +35,6 @@ data = dict(
     data_root='data/demo/scenes',
     reduce_zero_label=True,  # 0 in these masks is no class
     metainfo=dict(classes=classes, palette=palette),
-    img_suffix='.png',
     pipeline=load,
 )
 train_dataloader = dict(

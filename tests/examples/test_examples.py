@@ -43,8 +43,8 @@ def data(tmp_path):
             picture(tmp_path / f'digits/{part}/{label}/0.png', rng.integers(256, size=(28, 28)))
     for part in ('training', 'validation'):
         for i in range(2):
-            pixels, labels = rng.integers(256, size=(56, 56, 3)), rng.integers(15, size=(56, 56))
-            picture(tmp_path / f'scenes/images/{part}/{i}.png', pixels)
+            pixels, labels = rng.integers(256, size=(64, 64, 3)), rng.integers(15, size=(64, 64))
+            picture(tmp_path / f'scenes/images/{part}/{i}.jpg', pixels)
             picture(tmp_path / f'scenes/annotations/{part}/{i}.png', labels)
     return tmp_path
 
