@@ -1,1 +1,1 @@
-"""Data and stages of ``make demo``."""
+"""Data, stages and pictures of ``make demo``."""
