@@ -1,5 +1,6 @@
 """Stochastic depth of the models: put in once, where no list of hooks can lose it."""
 
+import warnings
 from typing import Any
 
 from torch import nn
@@ -38,7 +39,9 @@ def drop_branches(
         kept = drop_path_rate is None or present.settings[:2] == (drop_path_rate, schedule)
         if kept and implementation in ('auto', present.settings[2]):
             return
-    apply_stochastic_depth(backbone, drop_path_rate, schedule, implementation, example_input)
+    with warnings.catch_warnings():  # a config's rate of 0 is meant
+        warnings.filterwarnings('ignore', 'Stochastic depth was applied .* with a rate of 0')
+        apply_stochastic_depth(backbone, drop_path_rate, schedule, implementation, example_input)
 
 
 def require_drop_rate(backbone: nn.Module, drop_path_rate: float | None, owner: str) -> None:

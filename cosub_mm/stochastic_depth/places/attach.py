@@ -20,6 +20,7 @@ from cosub_mm.stochastic_depth.step.hooks import (
     Watch,
 )
 from cosub_mm.stochastic_depth.step.module import Place, StochasticDepth
+from cosub_mm.stochastic_depth.step.standing import Standing, place_of
 from cosub_mm.stochastic_depth.step.windows import Back, NoteBatch, OneStream, WindowStart
 
 from .drop_path import built_rate, ends_of, is_drop_path, parent_of
@@ -175,11 +176,12 @@ def _hook(
     saving: Callable | None,
 ) -> None:
     """Give each end its hooks, which it switches on in training."""
-    begun = []
+    begun, loose = [], []
     for group, end in zip(groups.values(), ends):
         hooks: list = []
         if group[0].after:
             last = block.get_submodule(group[0].end)
+            end.last = (last, *place_of(block, last))
             hooks.append(Hook(last, 'register_forward_hook', Finish(end)))
         started = [branch for branch in group if branch.start is not None]
         if end.implementation == 'mask':
@@ -189,6 +191,8 @@ def _hook(
         if started:
             begun.append(end)
             hooks += [_side(block, side, end) for branch in group for side in branch.sides]
+        if group[0].after or not started:
+            loose.append(end)
         if any(branch.one_stream for branch in group):
             hooks.append(Hook(block, 'register_forward_pre_hook', OneStream(end)))
         end.hooks = hooks
@@ -197,6 +201,8 @@ def _hook(
             block, 'register_forward_hook', Watch(begun), with_kwargs=True, always_call=True
         )
         begun[0].hooks.append(watch)
+    if loose:
+        loose[0].hooks.append(Hook(block, 'register_forward_hook', Standing(loose)))
     for end in ends:
         end.train(end.training)
 

@@ -64,11 +64,20 @@ def register_block(block: type[nn.Module] | str, *branches: Branch) -> None:
         branches: its residual branches, in the order in which they run.
 
     Raises:
+        TypeError: something else than branches, or than a class.
         ValueError: no branch given; a class without a ``forward`` of its own; branches with one end
             of which some are undropped and some are not.
     """
     if not branches:
         raise ValueError(f'{block}: give at least one Branch(start, end).')
+    other = next((b for b in branches if not isinstance(b, Branch)), None)
+    if other is not None:
+        raise TypeError(
+            f'{block}: {other!r} is a {type(other).__name__}, no Branch; write '
+            f"Branch('norm1', 'drop_path1'): the first module of the branch, and its DropPath."
+        )
+    if not isinstance(block, str | type):
+        raise TypeError(f'{block!r}: give the class of the block, or its dotted name.')
     if not isinstance(block, str) and 'forward' not in vars(block):
         raise ValueError(
             f'{class_name(block)} inherits its forward; register the class that defines it, '

@@ -181,8 +181,11 @@ class _Put(torch.autograd.Function):
     """Scaled rows among zeros."""
 
     @staticmethod
-    def forward(ctx, residual: Tensor, rows: Rows) -> Tensor:
-        ctx.rows = rows
+    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:  # for torch.func, too
+        ctx.rows = inputs[1]
+
+    @staticmethod
+    def forward(residual: Tensor, rows: Rows) -> Tensor:
         index, kept, _, scale, batch = rows
         if residual.ndim == 4 and _is_channels_last(residual):
             out = _empty_channels_last(residual, batch).zero_()
@@ -211,9 +214,13 @@ class _TakeChannelsLast(torch.autograd.Function):
     """Rows in the memory format of x."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, index: Tensor) -> Tensor:
+    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+        x, index = inputs
         ctx.save_for_backward(index)
         ctx.batch = x.shape[0]
+
+    @staticmethod
+    def forward(x: Tensor, index: Tensor) -> Tensor:
         return gather_rows(x, index)
 
     @staticmethod

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 __all__ = [
     'data_parallel',
     'explain_failure',
+    'fx',
     'many_streams',
     'no_start',
     'not_ended',
@@ -69,7 +70,7 @@ def no_start(end: nn.Module, x: Any) -> RuntimeError:
     """The end of a branch was reached that had not begun."""
     place = end.place
     if isinstance(x, torch.fx.Proxy):
-        return _fx(place)
+        return fx(place)
     for start in end.starts:
         now = start.standing()
         if now is not start.module and start.module is not None:
@@ -105,7 +106,8 @@ def data_parallel(place: Any) -> RuntimeError:
     """A replica of the model runs."""
     return RuntimeError(
         f'{place.block}: a replica of the model runs, as nn.DataParallel makes them; its threads '
-        f"would share one plan of rows. Use DistributedDataParallel, or implementation='mask'."
+        f"would share one plan of rows. Use DistributedDataParallel, or implementation='mask'. "
+        f"(Hugging Face's Trainer wraps a model so on several GPUs: start it with torchrun.)"
     )
 
 
@@ -131,7 +133,7 @@ def two_threads(place: Any) -> RuntimeError:
 def no_tensor(place: Any, path: str, x: Any) -> RuntimeError:
     """The first module of a branch was given something else than a tensor."""
     if isinstance(x, torch.fx.Proxy):
-        return _fx(place)
+        return fx(place)
     return RuntimeError(
         f'{place.block}: {path!r}, the first module of a branch, must be given the stream as its '
         f'first positional argument, a tensor, and was given '
@@ -146,7 +148,8 @@ def _replaced(place: Any, path: str, now: nn.Module | None) -> RuntimeError:
     )
 
 
-def _fx(place: Any) -> RuntimeError:
+def fx(place: Any) -> RuntimeError:
+    """torch.fx traces the model."""
     return RuntimeError(
         f'{place.block}: torch.fx traces this model, which would fix the rows of one step for '
         f'ever. Trace it in evaluation mode, or call remove_stochastic_depth(model) before.'

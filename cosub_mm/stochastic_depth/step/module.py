@@ -12,6 +12,7 @@ from cosub_mm.stochastic_depth.rows.functional import Rows, draw_rows, mask_rows
 from . import errors
 from .counts import Counts
 from .plan import Pass, Plan
+from .standing import still_stands
 
 __all__ = ['Place', 'StochasticDepth']
 
@@ -85,6 +86,7 @@ class StochasticDepth(nn.Module):
         self.step = Pass()
         self.starts: list = []  # the hooks of the branches' first modules
         self.home: tuple = ()  # its block, the module that holds it, and its name there
+        self.last: tuple = ()  # behind which module it stands, what holds that, and its name there
 
     @property
     def training(self) -> bool:
@@ -149,8 +151,23 @@ class StochasticDepth(nn.Module):
         return self
 
     def standing(self) -> nn.Module | None:
-        """What stands in its place now."""
+        """What stands in its place now, or in that of the module behind which it stands."""
+        if self.last:
+            module, parent, name = self.last
+            now = getattr(parent, name, None)
+            if not still_stands(module, now):
+                return now
         return getattr(*self.home[1:], None) if self.home else self
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What torch.jit.script takes in its place: in evaluation, nothing is done here."""
+        if self.live:
+            raise RuntimeError(
+                f'{self.place.block}: torch.jit.script would fix the rows of one step for ever. '
+                f'Script the model in evaluation mode (model.eval()), or call '
+                f'remove_stochastic_depth(model) before.'
+            )
+        return nn.Identity()
 
     def extra_repr(self) -> str:
         return f'drop_prob={self.drop_prob:.3f}, implementation={self.implementation!r}'
