@@ -118,7 +118,8 @@ def test_spread_over_processes(classification, tmp_path):
         (log,) = (tmp_path / way).rglob('*.log')
         validated = re.findall(r'Epoch\(val\) \[2\].*top1: ([\d.]+)', log.read_text())[-1]
         assert json.loads(out.read_text())['accuracy/top1'] == pytest.approx(float(validated))
-        assert publish_model.main([last, str(tmp_path / f'{way}.pth')]) == 0
+        publish_model.main([last, str(tmp_path / f'{way}.pth')])
+        assert list(tmp_path.glob(f'{way}-*.pth'))
 
 
 @pytest.mark.parametrize('name', ['dist_train.sh', 'dist_test.sh'])
