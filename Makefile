@@ -14,9 +14,10 @@ SOURCES := setup.py requirements/runtime.txt requirements/demo.txt requirements/
 MARKER := $(VENV)/.made-by-make-setup
 STAMP := $(VENV)/.ready-$(shell { cat $(SOURCES); $(PYTHON) -c 'import sys; print(sys.version)'; } | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo test packaging oldest soak check format docs clean
+.PHONY: help setup demo study test packaging oldest soak check format docs clean
 help:
 	@echo 'make demo    run the main job on real data: pre-training, fine-tuning, segmentation'
+	@echo 'make study   compare the training strategies on Fashion-MNIST (hours; docs/study.md)'
 	@echo 'make test    run all tests'
 	@echo 'make packaging  build wheel and sdist, install them, run what they bring'
 	@echo 'make oldest  test the library with the lowest versions that setup.py allows, in .venv.oldest'
@@ -55,11 +56,15 @@ $(STAMP):
 	touch $@
 
 # What these start ends with them, also when make itself is killed.
-demo test soak: export COSUB_END_WITH_PARENT = 1
+demo study test soak: export COSUB_END_WITH_PARENT = 1
 test: export OMP_NUM_THREADS = 1
 
 demo: setup
 	$(RUN) tools/demo.py
+
+# Goes on where it was interrupted; STUDY='--part lam' and the like for its other parts.
+study: setup
+	$(RUN) tools/analysis_tools/study.py $(STUDY)
 
 test: setup
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -q $(TESTS)

@@ -1,6 +1,7 @@
 """Data sets, transforms and checks that mmpretrain and mmseg lack."""
 
 from .decoding import LoadPicture
+from .fashion_mnist import FashionPictures
 from .guarded import GuardedImages
 from .imagenet21k.dataset import CosubImageNet21k
 from .imagenet_v2 import ImageNetValV2
@@ -20,6 +21,7 @@ __all__ = [
     'CheckedFlowers102',
     'CheckedStanfordCars',
     'CosubImageNet21k',
+    'FashionPictures',
     'GuardedImages',
     'INaturalist2018',
     'INaturalist2019',

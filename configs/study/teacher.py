@@ -1,0 +1,8 @@
+# The teacher of kd.py and kd_cosub.py: twice as wide, supervised, on the same pictures.
+_base_ = ['supervised.py']
+model = dict(
+    backbone=dict(
+        arch=dict(embed_dims=192, num_layers=6, num_heads=3, feedforward_channels=768),
+    ),
+    head=dict(in_channels=192),
+)

@@ -1,0 +1,1 @@
+"""A comparison of training strategies that a sceptic accepts: docs/study.md."""
