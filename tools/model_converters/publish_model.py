@@ -20,6 +20,7 @@ from cosub_mm.engine.checkpoints import (
     AVERAGED,
     RAW,
     UNKNOWN,
+    CheckpointError,
     Weights,
     add_trust_argument,
     add_weights_arguments,
@@ -32,11 +33,16 @@ from cosub_mm.launch.errors import run_tool, user_errors
 from cosub_mm.launch.outputs import check_writable
 
 HASH_LENGTH = 8
+PEER = 'peer.'
 NAMES = {AVERAGED: 'Averaged weights (EMA)', RAW: 'Trained weights', UNKNOWN: 'Weights'}
 
 
 def publish(
-    source: str, target: Path, want: str | None = None, key: str | None = None
+    source: str,
+    target: Path,
+    want: str | None = None,
+    key: str | None = None,
+    member: str | None = None,
 ) -> tuple[Path, str]:
     """Write one set of weights of a checkpoint, on the CPU, without the state of its training.
 
@@ -45,6 +51,8 @@ def publish(
         target: the file to write, before the hash is added to its name.
         want: 'averaged' or 'raw'; None takes the raw weights where there are both.
         key: where the file keeps the weights; goes before ``want``.
+        member: 'first' or 'second' of two models that were trained together
+            (``CoTrainingClassifier``), written as the one of a plain ImageClassifier.
 
     Returns:
         The path with the hash; 'averaged', 'raw' or 'unknown'.
@@ -60,9 +68,27 @@ def publish(
     # A clone: a view would drag its whole storage into the file.
     tensors = {name: v.detach().cpu().clone() for name, v in weights.tensors.items()}
     tensors = keep_notes(tensors, weights.tensors)
-    torch.save(dict(state_dict=tensors, meta=_meta(checkpoint, weights)), part)
+    meta = _meta(checkpoint, weights)
+    if member:
+        tensors = _member(tensors, member, source)
+        meta.pop('cfg', None)  # that of two models
+    torch.save(dict(state_dict=tensors, meta=meta), part)
     digest = hashlib.sha256(part.read_bytes()).hexdigest()[:HASH_LENGTH]
     return part.replace(target.with_name(f'{target.stem}-{digest}.pth')), weights.kind
+
+
+def _member(tensors: dict[str, torch.Tensor], member: str, source: str) -> dict:
+    """The weights of one of two models, under the names of a plain classifier."""
+    second = {k.removeprefix(PEER): v for k, v in tensors.items() if k.startswith(PEER)}
+    if not second:
+        raise CheckpointError(
+            f"checkpoint '{source}' holds one model: --member is for two that were trained "
+            f'together (CoTrainingClassifier). Leave it out.'
+        )
+    first = {name: value for name, value in tensors.items() if not name.startswith(PEER)}
+    if member == 'first':
+        return keep_notes(first, tensors)
+    return keep_notes(second, tensors, strip=PEER)
 
 
 def _meta(checkpoint: dict, weights: Weights) -> dict:
@@ -86,11 +112,18 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument('target', type=Path, help='file to write; the hash is added to its name')
     add_trust_argument(parser)
     add_weights_arguments(parser, 'the raw ones')
+    parser.add_argument(
+        '--member',
+        choices=('first', 'second'),
+        help='of two models that were trained together, as a plain checkpoint',
+    )
     args = parser.parse_args(argv)
     with user_errors('looking at the target'):
         check_writable(args.target.parent, 'target', is_file=False)
     with trusting(args.trust_checkpoint):
-        path, kind = publish(args.source, args.target, wanted_kind(args), args.weights_key)
+        path, kind = publish(
+            args.source, args.target, wanted_kind(args), args.weights_key, args.member
+        )
     print(f'{NAMES[kind]}: {path}')
 
 

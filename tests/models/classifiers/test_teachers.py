@@ -1,6 +1,8 @@
 """Teachers: what they see, what is saved of them, and which are refused."""
 
 import copy
+import runpy
+from pathlib import Path
 
 import pytest
 import timm
@@ -8,6 +10,8 @@ import torch
 from mmpretrain.registry import MODELS
 
 from tests.models.classifiers.strategies import batch, build, checkpoint, config, network
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope='module')
@@ -203,3 +207,17 @@ def test_the_mean_teacher_takes_running_statistics_as_they_are(folder):
     assert not torch.equal(norm.running_mean, its.running_mean)
     model.update_teacher()
     assert torch.equal(norm.running_mean, its.running_mean)
+
+
+def test_either_of_two_models_is_written_as_a_plain_checkpoint(folder, tmp_path):
+    publish = runpy.run_path(str(ROOT / 'tools/model_converters/publish_model.py'))['publish']
+    model = build('CoTrainingClassifier', folder).eval()
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'both.pth')
+    x, _, _ = batch()
+    for member, own in (('first', model), ('second', model.peer)):
+        path, _ = publish(str(tmp_path / 'both.pth'), tmp_path / f'{member}.pth', member=member)
+        plain = MODELS.build(dict(type='ImageClassifier', **network())).double().eval()
+        plain.load_state_dict(torch.load(path)['state_dict'], strict=True)
+        assert torch.equal(plain(x), own.head(own.backbone(x)))
+    with pytest.raises(ValueError, match='holds one model'):
+        publish(str(folder / 'teacher.pth'), tmp_path / 'x.pth', member='first')
