@@ -81,7 +81,7 @@ setup(
             f'cosub-{name.replace("_", "-")} = cosub_mm.commands:{name}' for name in COMMANDS
         ]
     },
-    extras_require={name: requirements(name) for name in ('demo', 'tests', 'docs')},
+    extras_require={name: requirements(name) for name in ('coverage', 'demo', 'tests', 'docs')},
     cmdclass={'build_py': BuildWithConfigs},
     zip_safe=False,
 )

@@ -1,6 +1,8 @@
-"""Try stochastic depth on all families and blocks of timm, and on mmpretrain and mmseg."""
+"""Try stochastic depth on models of timm, mmpretrain, mmseg, torchvision, transformers, ..."""
 
 import argparse
+import importlib
+import importlib.util
 import sys
 import warnings
 from collections.abc import Sequence
@@ -19,6 +21,7 @@ from cosub_mm.analysis.depth.coverage import (
     read_tables,
 )
 from cosub_mm.analysis.depth.mm_models import mmpretrain_candidates, mmseg_candidates
+from cosub_mm.analysis.depth.other_models import OTHER_SOURCES
 from cosub_mm.analysis.depth.timm_models import timm_block_candidates, timm_candidates
 from cosub_mm.launch.errors import run_tool
 
@@ -27,6 +30,7 @@ SOURCES = {
     'timm-blocks': timm_block_candidates,
     'mmpretrain': mmpretrain_candidates,
     'mmseg': mmseg_candidates,
+    **{name: candidates for name, (_, candidates) in OTHER_SOURCES.items()},
 }
 DOCUMENT = Path(__file__).parents[2] / 'docs/stochastic_depth_coverage.md'
 
@@ -54,8 +58,18 @@ def main(argv: Sequence[str] | None) -> int:
         print(f'error: {args.output} is not there to be updated.', file=sys.stderr)
         return 2
     libraries = [args.library] if args.library else list(SOURCES)
+    missing = [name for name in libraries if not _is_installed(name)]
+    if missing:
+        print(
+            f'error: {", ".join(missing)} not installed: pip install -r requirements/coverage.txt '
+            f'in an environment of its own, or choose another --library.',
+            file=sys.stderr,
+        )
+        return 2
     only = set(args.families)
-    verdicts = {name: list(judge_all(SOURCES[name](), only)) for name in libraries}
+    verdicts = {
+        name: list(judge_all(SOURCES[name](), only, name in OTHER_SOURCES)) for name in libraries
+    }
     everything = [verdict for part in verdicts.values() for verdict in part]
     unknown = only - {verdict.family for verdict in everything}
     if unknown:
@@ -64,20 +78,14 @@ def main(argv: Sequence[str] | None) -> int:
     partial = bool(only or args.library)
     if args.update:
         verdicts = _merge(read_tables(args.output.read_text()), verdicts)
-    versions = {
-        'timm': timm.__version__,
-        'timm-blocks': timm.__version__,
-        'mmpretrain': mmpretrain.__version__,
-        'mmseg': mmseg.__version__,
-    }
-    sections = [coverage_table(f'{name} {versions[name]}', part) for name, part in verdicts.items()]
+    sections = [coverage_table(f'{name} {_version(name)}', part) for name, part in verdicts.items()]
     if partial and not args.update:
         print('\n\n'.join(sections))
     else:
         args.output.parent.mkdir(parents=True, exist_ok=True)
         args.output.write_text('\n\n'.join([_head(), *sections]) + '\n')
         print(f'written: {args.output}')
-    return int(any(verdict.status == 'wrong' for verdict in everything))
+    return int(any(verdict.status in ('wrong', 'half covered') for verdict in everything))
 
 
 def _merge(old: dict[str, list], new: dict[str, list]) -> dict[str, list]:
@@ -89,13 +97,28 @@ def _merge(old: dict[str, list], new: dict[str, list]) -> dict[str, list]:
     return merged
 
 
+def _is_installed(name: str) -> bool:
+    return name not in OTHER_SOURCES or importlib.util.find_spec(OTHER_SOURCES[name][0]) is not None
+
+
+def _version(name: str) -> str:
+    own = {'timm': timm, 'timm-blocks': timm, 'mmpretrain': mmpretrain, 'mmseg': mmseg}
+    if name in own:
+        return own[name].__version__
+    if not _is_installed(name):
+        return '(kept)'
+    return getattr(importlib.import_module(OTHER_SOURCES[name][0]), '__version__', '')
+
+
 def _head() -> str:
     return (
         '# Which models stochastic depth handles\n\n'
         'Made by `python tools/analysis_tools/coverage_stochastic_depth.py` '
         f'(torch {torch.__version__}): one small model for each family of timm, for each further '
-        f'class of block with a DropPath that any of its models has, and for each backbone of '
-        f'mmpretrain and of mmseg.\n\n{explain_equality()}'
+        f'class of block with a DropPath that any of its models has, for each backbone of '
+        f'mmpretrain and of mmseg, and for families of torchvision, transformers, mmdet, open_clip '
+        f'and segmentation_models_pytorch (requirements/coverage.txt; mmdet without compiled mmcv '
+        f'operations, which no backbone tried calls).\n\n{explain_equality()}'
     )
 
 

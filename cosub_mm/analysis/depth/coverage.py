@@ -11,6 +11,7 @@ from torch import nn
 from cosub_mm.stochastic_depth.step.compare import use_float64
 
 from .equality import TOLERANCE, compare_implementations
+from .oracles import block_flops_share, half_covered, shortcuts_alone
 from .timm_models import BATCH, Candidate
 
 __all__ = ['Verdict', 'coverage_table', 'explain_equality', 'judge', 'judge_all', 'read_tables']
@@ -23,7 +24,8 @@ class Verdict:
     Attributes:
         family: module of timm, or class of mmpretrain.
         model: the one tried, empty where none takes a drop path rate.
-        status: ``'handled'``, ``'refused'``, ``'wrong'``, ``'no drop path'`` or ``'not run'``.
+        status: ``'handled'``, ``'refused'``, ``'half covered'``, ``'wrong'``, ``'no drop path'`` or
+            ``'not run'``.
         note: how, or why not.
     """
 
@@ -33,8 +35,13 @@ class Verdict:
     note: str
 
 
-def judge(candidate: Candidate) -> Verdict:
-    """Apply stochastic depth to a model and compare subset with mask in float64."""
+def judge(candidate: Candidate, with_oracles: bool = False) -> Verdict:
+    """Apply stochastic depth to a model and compare subset with mask in float64.
+
+    Args:
+        candidate: the model.
+        with_oracles: also drop all rows, and count the FLOPs of a step.
+    """
     try:
         torch.manual_seed(0)
         model, x = _build(candidate)
@@ -48,6 +55,20 @@ def judge(candidate: Candidate) -> Verdict:
         note = f'{type(error).__name__}: {_first_sentence(error)}'
         return Verdict(candidate.family, candidate.model, 'wrong', note)
     note = _describe(comparison.report)
+    left = half_covered(model, x, comparison.report)
+    if left:
+        note = f'{", ".join(left)} of the stream are not covered; {note}'
+        return Verdict(candidate.family, candidate.model, 'half covered', note)
+    if with_oracles:
+        shortcuts = shortcuts_alone(model, x, example_input=x)
+        share = block_flops_share(model, x, example_input=x)
+        note += (
+            f'; all dropped: {shortcuts.identities} of {shortcuts.blocks} blocks are the identity'
+            f'; FLOPs of the blocks at .5: {share:.2f}'
+        )
+        if not shortcuts.right:
+            note = f'with all rows dropped, branches are not gone; {note}'
+            return Verdict(candidate.family, candidate.model, 'wrong', note)
     if not comparison.equal:
         note = (
             f'difference {comparison.error:.0e}, effect {comparison.effect:.0e}, evaluation '
@@ -57,14 +78,16 @@ def judge(candidate: Candidate) -> Verdict:
     return Verdict(candidate.family, candidate.model, status, note)
 
 
-def judge_all(candidates: Iterable[Candidate | str], only: set[str]) -> Iterator[Verdict]:
+def judge_all(
+    candidates: Iterable[Candidate | str], only: set[str], with_oracles: bool = False
+) -> Iterator[Verdict]:
     """Verdicts on all candidates, or on the families in ``only`` if there are any."""
     for candidate in candidates:
         family = candidate if isinstance(candidate, str) else candidate.family
         if only and family not in only:
             continue
         start = time.perf_counter()
-        verdict = _without(family) if isinstance(candidate, str) else judge(candidate)
+        verdict = _without(family) if isinstance(candidate, str) else judge(candidate, with_oracles)
         seconds = time.perf_counter() - start
         print(
             f'{family:<34} {verdict.status:<13}{seconds:5.1f} s  {verdict.model}: {verdict.note}',
@@ -79,8 +102,8 @@ def coverage_table(title: str, verdicts: list[Verdict]) -> str:
     tried = [v for v in verdicts if v.status != 'no drop path']
     without = [f'`{v.family}`' for v in verdicts if v.status == 'no drop path']
     handled = sum(v.status == 'handled' for v in tried)
-    lines = [f'## {title}', '', f'{handled} of {len(tried)} that take a drop path rate: handled.']
-    for status in ('refused', 'wrong', 'not run'):
+    lines = [f'## {title}', '', f'{handled} of {len(tried)} tried: handled.']
+    for status in ('refused', 'half covered', 'wrong', 'not run'):
         named = [f'`{v.family}`' for v in tried if v.status == status]
         if named:
             lines.append(f'{status.capitalize()}: {", ".join(named)}.')
@@ -119,7 +142,12 @@ def explain_equality() -> str:
         f'of the input and of every parameter (relative difference at most {TOLERANCE:g}); '
         f'dropping changes the output; evaluation is bit-identical before, with and after. '
         f'*Refused*: `apply_stochastic_depth` raises and names the block, the reason and how to '
-        f'register it. *Masked* branches drop as DropPath does, without saving.'
+        f'register it. *Masked* branches drop as DropPath does, without saving. No row is *half '
+        f'covered*: no addition to the stream within a block is left without a branch. *All '
+        f'dropped*: at a rate of .9999 a block hands on exactly what it is given, or, where its '
+        f'shortcut is projected or its sum normed, no branch gets a gradient. *FLOPs of the blocks '
+        f"at .5*: of a training step, over those without drop, by torch's counter (a projected "
+        f'shortcut keeps its own).'
     )
 
 
@@ -151,7 +179,7 @@ def _describe(report) -> str:
     if undropped:
         parts.append(f'{undropped} keep a rate of 0')
     if report.skipped:
-        parts.append(f'{len(report.skipped)} DropPath without residual')
+        parts.append(f'{len(report.skipped)} places without residual')
     return ', '.join(parts)
 
 

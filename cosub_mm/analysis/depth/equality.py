@@ -87,6 +87,7 @@ def _reveal(model: nn.Module) -> None:
 
 def _evaluate(model: nn.Module, x: Tensor) -> list[Tensor]:
     _set_training(model, ends=False)
+    torch.manual_seed(0)  # some are random in evaluation, too (the masks of MAE)
     with torch.no_grad():
         return _tensors(model(x))
 
