@@ -61,7 +61,8 @@ def main(argv: Sequence[str] | None) -> None:
             sizes.add((str(dict(cfg.model.backbone, init_cfg=None)), shape))
             name = Path(path).stem
             trained[name] = trainee(cfg, args.batch, shape[0], args.device)
-            kinds[name] = cfg.model.type
+            submodels = cfg.model.get('num_submodels', 1) > 1 and 'teacher_checkpoint' in cfg.model
+            kinds[name] = f'{cfg.model.type}{", cosub" * submodels}'
     with user_errors('comparing the models'):
         if len(sizes) > 1:
             raise ValueError('the configs have different backbones: costs compare on one model.')
