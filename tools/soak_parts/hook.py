@@ -1,5 +1,6 @@
 """What runs inside the training of the soak: it notes each step, and does two kinds of harm."""
 
+import gc
 import hashlib
 import json
 import os
@@ -71,6 +72,9 @@ class SoakHook(Hook):
             digest.update(value.detach().contiguous().numpy().tobytes())
         self._note(epoch=runner.epoch, weights=digest.hexdigest())
         # At the same place of each epoch: its workers wait, none of a validation lives.
+        # The first collection writes to all pages that this process has in common with its workers,
+        # which gives each a copy of its own: 100 MiB, once, at whatever time Python thinks of it.
+        gc.collect()
         memory, descriptors = measure_family(os.getpid())
         self._note(behind=runner.epoch, memory=memory, descriptors=descriptors)
 
