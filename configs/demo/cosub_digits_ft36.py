@@ -5,6 +5,15 @@ load_from = 'work_dirs/demo/cosub/epoch_20.pth'
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
+    # ours: up to 12 degrees either way, or so few digits have no more to teach
+    dict(
+        type='Rotate',
+        magnitude_range=(0, 12),
+        magnitude_std='inf',
+        prob=1.0,
+        interpolation='bilinear',
+        pad_val=0,
+    ),
     dict(type='SimpleRandomCrop', size=36, padding=3),
     dict(type='PackInputs'),
 ]
@@ -19,7 +28,7 @@ test_dataloader = val_dataloader
 
 optim_wrapper = dict(
     constructor='CosubLayerDecay',
-    optimizer=dict(lr=5e-4),
+    optimizer=dict(lr=1e-3),
     paramwise_cfg=dict(layer_decay_rate=0.75),
 )
 param_scheduler = [
