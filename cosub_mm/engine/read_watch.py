@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -53,7 +54,8 @@ def watch_reads(loader: DataLoader, seconds: float) -> DataLoader:
             watch.reading = None
 
     # torch looks the method up in the class.
-    dataset.__class__ = type(kind.__name__, (kind,), {'__getitem__': read})
+    with suppress(TypeError):  # a list and other built-in types hold their samples in memory
+        dataset.__class__ = type(kind.__name__, (kind,), {'__getitem__': read})
     return loader
 
 
