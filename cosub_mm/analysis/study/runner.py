@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from cosub_mm.processes import end_with_parent
 from cosub_mm.whole_files import write_atomically
 
 from .protocol import TEACHER, Run
@@ -151,7 +152,13 @@ def _call(root: Path, log: Path, command: list[str], settings: Sequence[str]) ->
     command = [sys.executable, str(root / command[0]), *command[1:], '--cfg-options', *settings]
     with open(log, 'a', encoding='utf-8') as file:
         process = subprocess.run(
-            command, cwd=root, env=env, stdout=file, stderr=subprocess.STDOUT, check=False
+            command,
+            cwd=root,
+            env=env,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            check=False,
+            preexec_fn=end_with_parent,  # a study that is killed leaves no run behind
         )
     if process.returncode:
         last = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()[-1:]
