@@ -39,8 +39,7 @@ def test_the_file_of_a_worker_is_named(fault, said, tmp_path, monkeypatch):
         runner.train()
 
 
-@pytest.mark.parametrize('worker', [0, 1])
-def test_a_read_that_hangs_is_named(worker, tmp_path, monkeypatch):
+def test_a_read_that_hangs_is_named(tmp_path, monkeypatch):
     """Of a pipe that nobody writes to, which no signal of torch's ends."""
     os.mkfifo(tmp_path / 'pipe')
 
@@ -49,10 +48,8 @@ def test_a_read_that_hangs_is_named(worker, tmp_path, monkeypatch):
 
     monkeypatch.setattr(FaultyData, '__getitem__', read)
     cfg = config(tmp_path / 'run')
-    cfg.train_dataloader.update(
-        dataset=dict(type='FaultyData', images=6), num_workers=worker, timeout=1
-    )
-    with pytest.raises(WorkerError, match=r'timed out after 1 .*pictures/3\.png|3\.png timed out'):
+    cfg.train_dataloader.update(dataset=dict(type='FaultyData', images=6), timeout=1)
+    with pytest.raises(WorkerError, match=r'Reading pictures/3\.png timed out after 1 '):
         built(cfg).train()
 
 
