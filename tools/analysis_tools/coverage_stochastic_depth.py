@@ -5,12 +5,10 @@ import importlib
 import importlib.util
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-import mmpretrain
-import mmseg
-import timm
 import torch
 
 import cosub_mm  # noqa: F401  registers CosubViT
@@ -20,16 +18,23 @@ from cosub_mm.analysis.depth.coverage import (
     judge_all,
     read_tables,
 )
-from cosub_mm.analysis.depth.mm_models import mmpretrain_candidates, mmseg_candidates
-from cosub_mm.analysis.depth.other_models import OTHER_SOURCES
+from cosub_mm.analysis.depth.other_models import OTHER_SOURCES, stand_in_for_operations
 from cosub_mm.analysis.depth.timm_models import timm_block_candidates, timm_candidates
 from cosub_mm.launch.errors import run_tool
+
+
+def _openmmlab(name: str) -> Iterator:
+    """Its candidates; imported late, behind what stands in for mmcv's operations."""
+    from cosub_mm.analysis.depth import mm_models
+
+    return getattr(mm_models, f'{name}_candidates')()
+
 
 SOURCES = {
     'timm': timm_candidates,
     'timm-blocks': timm_block_candidates,
-    'mmpretrain': mmpretrain_candidates,
-    'mmseg': mmseg_candidates,
+    'mmpretrain': partial(_openmmlab, 'mmpretrain'),
+    'mmseg': partial(_openmmlab, 'mmseg'),
     **{name: candidates for name, (_, candidates) in OTHER_SOURCES.items()},
 }
 DOCUMENT = Path(__file__).parents[2] / 'docs/stochastic_depth_coverage.md'
@@ -66,6 +71,7 @@ def main(argv: Sequence[str] | None) -> int:
             file=sys.stderr,
         )
         return 2
+    stand_in_for_operations()
     only = set(args.families)
     verdicts = {
         name: list(judge_all(SOURCES[name](), only, name in OTHER_SOURCES)) for name in libraries
@@ -75,11 +81,22 @@ def main(argv: Sequence[str] | None) -> int:
     if unknown:
         print(f'error: no family is called {", ".join(sorted(unknown))}.', file=sys.stderr)
         return 2
-    partial = bool(only or args.library)
+    is_part = bool(only or args.library)
+    kept: dict[str, str] = {}
     if args.update:
-        verdicts = _merge(read_tables(args.output.read_text()), verdicts)
-    sections = [coverage_table(f'{name} {_version(name)}', part) for name, part in verdicts.items()]
-    if partial and not args.update:
+        text = args.output.read_text()
+        verdicts = _merge(read_tables(text), verdicts)
+        kept = {
+            line.split()[1]: line.split()[-1]
+            for line in text.splitlines()
+            if line.startswith('## ') and line.split()[1] not in libraries
+        }
+    sections = [
+        coverage_table(f'{name} {_version(name, kept)}', part)
+        for name, part in verdicts.items()
+        if part
+    ]
+    if is_part and not args.update:
         print('\n\n'.join(sections))
     else:
         args.output.parent.mkdir(parents=True, exist_ok=True)
@@ -101,13 +118,12 @@ def _is_installed(name: str) -> bool:
     return name not in OTHER_SOURCES or importlib.util.find_spec(OTHER_SOURCES[name][0]) is not None
 
 
-def _version(name: str) -> str:
-    own = {'timm': timm, 'timm-blocks': timm, 'mmpretrain': mmpretrain, 'mmseg': mmseg}
-    if name in own:
-        return own[name].__version__
-    if not _is_installed(name):
-        return '(kept)'
-    return getattr(importlib.import_module(OTHER_SOURCES[name][0]), '__version__', '')
+def _version(name: str, kept: dict[str, str]) -> str:
+    """Of what was tried now; of sections that are kept, what the document says."""
+    if name in kept:
+        return kept[name]
+    module = OTHER_SOURCES[name][0] if name in OTHER_SOURCES else name.removesuffix('-blocks')
+    return importlib.import_module(module).__version__
 
 
 def _head() -> str:

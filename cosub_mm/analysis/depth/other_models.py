@@ -13,7 +13,7 @@ from torch import nn
 
 from .timm_models import Candidate
 
-__all__ = ['OTHER_SOURCES']
+__all__ = ['OTHER_SOURCES', 'stand_in_for_operations']
 
 _VIT = dict(
     hidden_size=32,
@@ -110,11 +110,7 @@ def transformers_candidates() -> Iterator[Candidate]:
 
 
 def mmdet_candidates() -> Iterator[Candidate]:
-    """Its backbones without a drop path rate; mmcv's compiled operations are not asked for."""
-    if importlib.util.find_spec('mmcv._ext') is None:  # mmdet imports them and these call none
-        stand_in = _NoOperations('mmcv._ext')
-        stand_in.__spec__ = importlib.machinery.ModuleSpec('mmcv._ext', None)
-        sys.modules['mmcv._ext'] = stand_in
+    """Its backbones without a drop path rate."""
     import mmdet.models.backbones as library
 
     for name, options in _MMDET.items():
@@ -150,6 +146,17 @@ def smp_candidates() -> Iterator[Candidate]:
             return smp.Unet(encoder, encoder_weights=None)
 
         yield Candidate(encoder, f'Unet({encoder})', build, (64,))
+
+
+def stand_in_for_operations() -> None:
+    """Let mmdet be imported without mmcv's compiled operations, which no model tried calls.
+
+    To be called before mmpretrain or mmseg is imported, which try to import mmdet and leave half.
+    """
+    if importlib.util.find_spec('mmdet') and not importlib.util.find_spec('mmcv._ext'):
+        stand_in = _NoOperations('mmcv._ext')
+        stand_in.__spec__ = importlib.machinery.ModuleSpec('mmcv._ext', None)
+        sys.modules['mmcv._ext'] = stand_in
 
 
 class _NoOperations(types.ModuleType):
