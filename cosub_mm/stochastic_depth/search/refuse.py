@@ -37,7 +37,8 @@ def nothing_found(model: nn.Module, skipped: dict[str, str], example_input: Any)
             f"apply_stochastic_depth(..., find='all'), or register them:\n\n"
             f'{lines_to_copy(proposals)}\n'
         )
-    for block, reason in proposals.problems.values():
+    telling = sorted(proposals.problems.values(), key=lambda p: p[1].startswith('nothing is added'))
+    for block, reason in telling:
         text += f' {problem_text(block, reason)}.'
         break
     repeated = repeated_block(model)
