@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from mmengine.dist import broadcast_object_list, get_world_size, is_main_process, master_only
 from mmengine.hooks import Hook
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
@@ -27,6 +27,7 @@ from .loops import CosubEpochTrainLoop
 from .parallel import SpreadRunner
 from .read_watch import watch_reads
 from .resumed_settings import group_settings, take_settings
+from .scalars import keep_norm_on_device, keep_scalars_on_device
 from .worker_signals import shield_workers
 from .worker_watch import WORKER_TIMEOUT, naming_files, note_samples
 
@@ -45,6 +46,7 @@ class CosubRunner(SpreadRunner):
       killed job never leaves half a file under the name of a checkpoint.
     - Data-loading workers outlive a signal that asks the training to stop.
     - ``auto_scale_lr`` counts gradient accumulation, and knows ``rule='sqrt'`` beside 'linear'.
+    - Numbers for the log stay on the device until they are logged: see :mod:`.scalars`.
     - Parameters of equal settings share a group of the optimizer, so that it updates many at once.
     - ``activation_checkpointing`` leaves every gradient as it is, and ``compile`` compiles the
       backbone instead of the whole step: see :mod:`.execution`.
@@ -61,6 +63,12 @@ class CosubRunner(SpreadRunner):
         logger = super().build_logger(*args, **kwargs)
         quieten(logger)
         return logger
+
+    def build_message_hub(self, message_hub: dict | None = None) -> MessageHub:
+        """Build the message hub, which reads a number from the device when it is logged."""
+        hub = super().build_message_hub(message_hub)
+        keep_scalars_on_device(hub)
+        return hub
 
     def train(self) -> nn.Module:
         """Train, with activation checkpointing that is not reentrant."""
@@ -130,7 +138,10 @@ class CosubRunner(SpreadRunner):
         if isinstance(optim_wrapper, dict) and isinstance(optim_wrapper.get('optimizer'), dict):
             optim_wrapper = optim_wrapper.copy()
             optim_wrapper.setdefault('constructor', 'mmengine.CosubMergedGroups')
-        return super().build_optim_wrapper(optim_wrapper)
+        built = super().build_optim_wrapper(optim_wrapper)
+        for one in built.values() if hasattr(built, 'values') else [built]:
+            keep_norm_on_device(one)
+        return built
 
     def register_hooks(self, default_hooks: dict | None = None, custom_hooks=None) -> None:
         """Register the hooks of the config, and those that the model brings (``own_hooks``)."""

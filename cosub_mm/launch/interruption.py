@@ -7,9 +7,10 @@ from pathlib import Path
 from types import FrameType
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_reduce, get_comm_device, get_world_size
 from mmengine.hooks import Hook
 
+from cosub_mm.engine.answer import Answer
 from cosub_mm.engine.hooks.checkpoint_hook import CosubCheckpointHook
 
 from .errors import Interrupted
@@ -54,8 +55,10 @@ class StopSignals:
 class StopHook(Hook):
     """Save and stop behind the step in which any process of the run got a signal.
 
-    The processes agree by one reduction of a number a step. With gradient accumulation the stop
-    waits for the optimizer's step, for a checkpoint holds no gradients.
+    The processes agree by one reduction of a number a step. On a GPU its result is read a step
+    later, when the device has long had it, so that nobody waits: the stop is a step later, too.
+    With gradient accumulation it waits for the optimizer's step, for a checkpoint holds no
+    gradients.
 
     Args:
         signals: what has been caught.
@@ -65,6 +68,7 @@ class StopHook(Hook):
 
     def __init__(self, signals: StopSignals) -> None:
         self.signals = signals
+        self._asked: Answer | None = None
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Stop if asked to.
@@ -72,11 +76,7 @@ class StopHook(Hook):
         Raises:
             Interrupted: naming the signal and the checkpoint.
         """
-        received = self.signals.received
-        if get_world_size() > 1:
-            flag = torch.tensor(received)
-            all_reduce(flag, op='max')
-            received = int(flag)
+        received = self._agree(self.signals.received)
         if not received or not _at_optimizer_step(runner):
             return
         path = _checkpoint_hook(runner).save_now(runner)
@@ -86,6 +86,19 @@ class StopHook(Hook):
             f'stopped by {signal.Signals(received).name} behind iteration {runner.iter + 1}; saved '
             f'to {path}. Go on with --resume.'
         )
+
+    def _agree(self, received: int) -> int:
+        """The signal that any process has got, the same in all of them; 0 for none."""
+        if get_world_size() == 1:
+            return received
+        device = get_comm_device()
+        flag = torch.full((1,), received, device=device)
+        all_reduce(flag, op='max')
+        before, self._asked = self._asked, Answer()
+        self._asked.request(flag)
+        if device.type == 'cpu':  # the reduction itself has waited for the others
+            return self._asked.read()
+        return 0 if before is None else before.read()
 
 
 def _at_optimizer_step(runner) -> bool:

@@ -122,11 +122,11 @@ def multi_hot(target: Tensor, threshold: float = 0.0) -> Tensor:
 
     Raises:
         ValueError: every class of every image would be positive, which label smoothing does to a
-            threshold below smoothing / classes.
+            threshold below smoothing / classes. Targets on a GPU are not looked at.
     """
     positive = target > threshold
-    # Two classes may both be positive by mixing alone.
-    if target.shape[1] > 2 and bool(positive.all()):
+    # Two classes may both be positive by mixing alone. On a GPU the look would wait for the device.
+    if target.shape[1] > 2 and not target.is_cuda and bool(positive.all()):
         raise ValueError(
             f'Every target exceeds the threshold {threshold}, so every class of every image would '
             f'be a positive. Label smoothing does that: turn it off for the BCE loss, or raise the '

@@ -6,7 +6,7 @@ from torch import nn
 
 from .arguments import check_arguments, check_blocks, check_model, warn_of_zero
 from .collect import collect
-from .places.attach import attach, detach_all
+from .places.attach import attach, detach_all, draw_at_once
 from .places.drop_path import ends_of, keeps_zero
 from .places.table import (
     Branch,
@@ -22,6 +22,7 @@ from .savings.regather import regather_for_backward
 from .search.registered import prove_at_first_input, prove_on_example
 from .step.counts import Counts
 from .step.module import Place, StochasticDepth
+from .step.plan import Draws
 
 __all__ = [
     'apply_stochastic_depth',
@@ -94,7 +95,7 @@ def apply_stochastic_depth(
         registered = _to_prove(named, settings)
         if registered and example_input is not None:
             prove_on_example(model, registered, example_input)
-        _attach_all(named, settings, rates, tuple(skipped.items()), find)
+        _attach_all(model, named, settings, rates, tuple(skipped.items()), find)
         if example_input is None:
             prove_at_first_input(registered)
     except Exception:
@@ -133,7 +134,12 @@ def _is_applied(model: nn.Module, settings: Settings, find: str) -> bool:
 
 
 def _attach_all(
-    blocks: list, settings: Settings, rates: dict[tuple[int, str], float], skipped: tuple, find: str
+    model: nn.Module,
+    blocks: list,
+    settings: Settings,
+    rates: dict[tuple[int, str], float],
+    skipped: tuple,
+    find: str,
 ) -> None:
     kept = {
         (name, branch): settings.drop_rate is not None and keeps_zero(block, branch)
@@ -141,7 +147,7 @@ def _attach_all(
         for branch in branches
     }
     scheduled = _scheduled(blocks, settings, kept)
-    counts = Counts()
+    counts, draws = Counts(), Draws()
     weight = next((p for _, block, *_ in blocks for p in block.parameters()), None)
     if weight is not None:
         counts.move(lambda x: x.to(weight.device))
@@ -161,7 +167,9 @@ def _attach_all(
             rates,
             counts,
             SAVING,
+            draws,
         )
+    draw_at_once(model, draws)
 
 
 def _to_prove(blocks: list, settings: Settings) -> list[tuple[str, nn.Module, tuple[Branch, ...]]]:

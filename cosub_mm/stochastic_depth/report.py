@@ -6,7 +6,7 @@ from torch import nn
 
 from .copies.late_copy import verdict_on
 from .places.drop_path import ends_of
-from .rows.functional import STATIC_FROM, kept_count
+from .rows.draw import STATIC_FROM, kept_count
 from .rows.rule import explain
 from .step.module import Place, StochasticDepth
 

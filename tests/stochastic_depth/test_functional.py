@@ -9,15 +9,8 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 from cosub_mm.stochastic_depth import rounded_rate
-from cosub_mm.stochastic_depth.rows.functional import (
-    STATIC_FROM,
-    Rows,
-    draw_rows,
-    kept_count,
-    mask_rows,
-    put_rows,
-    take_rows,
-)
+from cosub_mm.stochastic_depth.rows.draw import STATIC_FROM, Rows, draw_rows, kept_count
+from cosub_mm.stochastic_depth.rows.functional import mask_rows, put_rows, take_rows
 
 BATCHES = (1, 2, 3, 4, 7, 16, 63, 64, 65, 100)
 RATES = (0.05, 0.1, 0.2, 0.45, 0.6, 0.9)

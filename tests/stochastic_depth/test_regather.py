@@ -11,7 +11,8 @@ from torch.autograd.graph import (
 from torch.utils.checkpoint import checkpoint_sequential
 
 from cosub_mm.stochastic_depth import apply_stochastic_depth
-from cosub_mm.stochastic_depth.rows.functional import draw_rows, take_rows
+from cosub_mm.stochastic_depth.rows.draw import draw_rows
+from cosub_mm.stochastic_depth.rows.functional import take_rows
 from cosub_mm.stochastic_depth.savings.regather import regather_for_backward
 
 

@@ -7,14 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosub_mm.stochastic_depth.rows.functional import (
-    STATIC_FROM,
-    draw_rows,
-    kept_count,
-    mask_rows,
-    put_rows,
-    take_rows,
-)
+from cosub_mm.stochastic_depth.rows.draw import STATIC_FROM, draw_rows, kept_count
+from cosub_mm.stochastic_depth.rows.functional import mask_rows, put_rows, take_rows
 from cosub_mm.stochastic_depth.rows.schedule import SCHEDULES, block_rates, rounded_rate
 
 RATES = st.one_of(

@@ -1,12 +1,14 @@
 """What Python costs: time of a branch where the tensors are too small to matter."""
 
 import copy
+import sys
 import time
 from collections.abc import Callable
 
 import timm
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cosub_mm.stochastic_depth import apply_stochastic_depth, remove_stochastic_depth
 
@@ -14,7 +16,7 @@ from ..measure import interleave, median, spread
 from .references import put_drop_path, put_reference
 from .side_by_side import make_step
 
-__all__ = ['WAYS', 'measure_evaluation', 'measure_host', 'table']
+__all__ = ['WAYS', 'count_host', 'count_table', 'measure_evaluation', 'measure_host', 'table']
 
 WAYS: dict[str, Callable[[nn.Module, float], object]] = {
     'no drop path': lambda model, rate: None,
@@ -57,6 +59,54 @@ def measure_host(rate: float, rounds: int, warmup: int) -> dict[str, tuple[float
         name: (min(t.forward), median(t.forward), min(t.steps), median(t.steps))
         for name, t in timings.items()
     }
+
+
+class _Operators(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.number += 1
+        return func(*args, **(kwargs or {}))
+
+
+def count_host(rate: float) -> dict[str, tuple[int, int, int, int]]:
+    """What the same pass calls, which is exact at any load of the machine.
+
+    Args:
+        rate: drop rate of every branch.
+
+    Returns:
+        By way: Python functions and operators of a forward pass, and of forward and backward.
+    """
+    model, x = _model(), torch.randn(_ROWS, 3, 32, 32)
+    found = {}
+    for name, put in WAYS.items():
+        twin = copy.deepcopy(model).train()
+        put(twin, rate)
+        step = make_step(twin, x, torch.float32)
+        step()  # what is done once
+        forward, both = _counts(step.forward), _counts(step)
+        found[name] = (*forward, *both)
+    return found
+
+
+def _counts(call: Callable[[], object]) -> tuple[int, int]:
+    calls = 0
+
+    def note(frame, event, argument) -> None:
+        nonlocal calls
+        calls += event == 'call'
+
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    with _Operators() as operators:
+        call()
+    return calls, operators.number
 
 
 def measure_evaluation(rate: float, rounds: int, warmup: int) -> tuple[float, float]:
@@ -110,6 +160,19 @@ def _seconds(model: nn.Module, x: torch.Tensor) -> float:
         model(x)
         times.append(time.process_time() - start)
     return min(times)
+
+
+def count_table(counts: dict[str, tuple[int, ...]]) -> str:
+    """Calls and operators of a branch above the model without drop path."""
+    head = '| way | Python calls, forward | operators | calls, forward and backward | operators |'
+    lines = [head, '|---|---|---|---|---|']
+    base = counts['no drop path']
+    for name, values in counts.items():
+        cells = [f'{(a - b) / 2 / _DEPTH:+.1f}' for a, b in zip(values, base)]
+        if name == 'no drop path':
+            cells = [f'{value / 2 / _DEPTH:.1f} in all' for value in values]
+        lines.append(f'| {name} | {" | ".join(cells)} |')
+    return '\n'.join(lines)
 
 
 def table(times: dict[str, tuple[float, ...]]) -> str:

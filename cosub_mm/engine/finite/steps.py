@@ -11,6 +11,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
+from ..answer import Answer
 from .undo import Copies, UndoableStep, local
 
 __all__ = ['NonFiniteLossError', 'Step', 'StepWatch', 'watch', 'watches']
@@ -66,7 +67,7 @@ class StepWatch:
         self.in_a_row = self.taken = self.overflows = 0
         self.current = Step()
         self._last: Step | None = None
-        self._answer = _Answer()
+        self._answer = Answer()
 
     def begin(self, batch: Any, norms: list[Tensor]) -> None:
         """Before a forward pass.
@@ -178,28 +179,6 @@ def _ask(step: Step, grads: list[Tensor], scaled: bool) -> None:
     step.bad = (~finite).to(torch.int32)
     if get_world_size() > 1:
         all_reduce(step.bad, op='max')
-
-
-class _Answer:
-    """A number on its way from the device."""
-
-    def __init__(self) -> None:
-        self._copy: Tensor | None = None
-        self._arrived = None
-
-    def request(self, number: Tensor) -> None:
-        if number.device.type != 'cuda':
-            self._copy = number
-            return
-        self._copy = torch.empty_like(number, device='cpu', pin_memory=True)
-        self._copy.copy_(number, non_blocking=True)
-        self._arrived = torch.cuda.Event()
-        self._arrived.record()
-
-    def read(self) -> int:
-        if self._arrived is not None:
-            self._arrived.synchronize()
-        return int(self._copy.cpu().numpy())
 
 
 def watch(optim_wrapper: OptimWrapper, step_watch: StepWatch) -> None:

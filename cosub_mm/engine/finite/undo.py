@@ -25,16 +25,15 @@ class Copies:
         tensors: that will be written in place. Tensors of a kind are copied by one operation.
     """
 
+    @torch.no_grad()
     def __init__(self, tensors: Iterable[Tensor]) -> None:
         self._sets: list[tuple[list[Tensor], list[Tensor]]] = []
         kinds = defaultdict(list)
         for tensor in tensors:
-            kinds[tensor.device, tensor.element_size()].append(tensor.detach())
+            kinds[tensor.device, tensor.element_size()].append(tensor)
         for (_, size), now in kinds.items():
             now = [tensor.view(_BITS[size]) for tensor in now]
-            before = [torch.empty_like(tensor) for tensor in now]
-            torch._foreach_copy_(before, now)
-            self._sets.append((now, before))
+            self._sets.append((now, list(torch._foreach_mul(now, 1))))  # new memory in one call
 
     @torch.no_grad()
     def bring_back(self, where: Tensor) -> None:

@@ -3,11 +3,13 @@ from .cotraining import CoTrainingClassifier
 from .distilled import DistilledClassifier
 from .masksub import MaskSubClassifier
 from .mean_teacher import MeanTeacherClassifier
+from .preprocessor import CosubClsDataPreprocessor
 from .supervised import SupervisedClassifier
 
 __all__ = [
     'CoTrainingClassifier',
     'CosubClassifier',
+    'CosubClsDataPreprocessor',
     'DistilledClassifier',
     'MaskSubClassifier',
     'MeanTeacherClassifier',

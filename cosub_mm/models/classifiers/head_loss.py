@@ -34,7 +34,9 @@ class HeadLoss:
         """``accuracy_top-k`` in per cent, for logits (n * batch, classes) of n copies."""
         if not self.topk:
             return {}
-        labels = torch.cat([sample.gt_label for sample in data_samples])
+        labels = getattr(data_samples, 'label', None)
+        if labels is None:
+            labels = torch.cat([sample.gt_label for sample in data_samples])
         copies = labels.repeat(len(logits) // len(labels))
         # Of raw scores mmpretrain counts those below 0 as wrong.
         values = Accuracy.calculate(logits.detach().softmax(1), copies, topk=self.topk)

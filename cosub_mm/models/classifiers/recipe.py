@@ -9,6 +9,7 @@ from cosub_mm.losses import check_loss_args
 from cosub_mm.models.drop_path import drop_branches, require_drop_rate
 
 from .head_loss import read_head_loss
+from .preprocessor import preprocessor_of
 from .targets import class_scores, recipe_target
 
 __all__ = ['RecipeClassifier']
@@ -62,6 +63,7 @@ class RecipeClassifier(ImageClassifier):
         check_loss_args(1.0, loss, 'soft')
         if not 0 <= label_smoothing < 1:
             raise ValueError(f'label_smoothing={label_smoothing} must lie in [0, 1).')
+        kwargs['data_preprocessor'] = preprocessor_of(kwargs.get('data_preprocessor'))
         super().__init__(backbone, *args, **kwargs)
         self.loss_name = loss
         self.bce_target_threshold = bce_target_threshold if loss == 'bce' else None

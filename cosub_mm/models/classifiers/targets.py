@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from cosub_mm.losses import multi_hot, smooth_labels
 
+from .preprocessor import BatchSamples
+
 __all__ = ['SeveralLabelsError', 'class_scores', 'recipe_target']
 
 
@@ -35,8 +37,14 @@ def recipe_target(
         SeveralLabelsError: an image with several labels, or none.
         ValueError: smoothing and threshold would make every class a positive.
     """
-    _check_single_labels(data_samples)
-    if 'gt_score' in data_samples[0]:
+    together = isinstance(data_samples, BatchSamples) and data_samples.label is not None
+    if not together:
+        _check_single_labels(data_samples)
+    _check_threshold(num_classes, smoothing, threshold)
+    if together:
+        score = data_samples.score
+        target = (F.one_hot(data_samples.label, num_classes) if score is None else score).float()
+    elif 'gt_score' in data_samples[0]:
         target = torch.stack([sample.gt_score for sample in data_samples]).float()
     else:
         labels = torch.cat([sample.gt_label for sample in data_samples])
@@ -58,6 +66,17 @@ def class_scores(scores: object, head: nn.Module) -> Tensor:
             f'trains; use a head that does, e.g. LinearClsHead.'
         )
     return scores
+
+
+def _check_threshold(num_classes: int, smoothing: float, threshold: float | None) -> None:
+    """Known to the host, which need not ask the device for the targets."""
+    if threshold is not None and num_classes > 2 and smoothing / num_classes > threshold:
+        raise ValueError(
+            f'Every target exceeds the threshold {threshold}, so every class of every image would '
+            f'be a positive: label smoothing of {smoothing} gives each of {num_classes} classes '
+            f'{smoothing / num_classes:.3g}. Turn it off for the BCE loss, or raise the threshold '
+            f'above that.'
+        )
 
 
 def _check_single_labels(data_samples: list) -> None:

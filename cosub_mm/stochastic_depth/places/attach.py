@@ -20,13 +20,14 @@ from cosub_mm.stochastic_depth.step.hooks import (
     Watch,
 )
 from cosub_mm.stochastic_depth.step.module import Place, StochasticDepth
+from cosub_mm.stochastic_depth.step.plan import Draws
 from cosub_mm.stochastic_depth.step.standing import Standing, place_of
 from cosub_mm.stochastic_depth.step.windows import Back, NoteBatch, OneStream, WindowStart
 
 from .drop_path import built_rate, ends_of, is_drop_path, parent_of
 from .table import Branch, Side
 
-__all__ = ['attach', 'changes', 'detach_all']
+__all__ = ['attach', 'changes', 'detach_all', 'draw_at_once']
 
 _changes = 0
 
@@ -41,6 +42,7 @@ def attach(
     kept_rates: dict | None = None,
     counts: Counts | None = None,
     saving: Callable | None = None,
+    draws: Draws | None = None,
 ) -> list[StochasticDepth]:
     """Make the branches of a block stochastic.
 
@@ -53,6 +55,7 @@ def attach(
         kept_rates: rate by (id of the end's parent, its name there).
         counts: of the model.
         saving: :func:`~cosub_mm.stochastic_depth.savings.regather.regather_for_backward`, or None.
+        draws: of the model.
 
     Returns:
         The ends, without those that are inert.
@@ -85,6 +88,7 @@ def attach(
             getattr((*record.original, None)[0], 'scale_by_keep', True),
             record,
             counts,
+            draws,
         )
         _put_child(*spots[key], end, block.training)
         end.home = (block, *spots[key])
@@ -112,6 +116,17 @@ def detach_all(model: nn.Module) -> None:
                 _put_child(module, name, child.place.original[0], child.training)
             elif isinstance(child, StochasticDepth):
                 del module._modules[name]
+
+
+def draw_at_once(model: nn.Module, draws: Draws) -> None:
+    """Let the ends of ``model`` share the draws of each of its forward passes."""
+    first = ends_of(model)[0]
+    hooks = [
+        Hook(model, 'register_forward_pre_hook', draws.begin),
+        Hook(model, 'register_forward_hook', draws.end, always_call=True),
+    ]
+    first.hooks[:0] = hooks
+    first.train(first.training)
 
 
 def changes() -> int:

@@ -1,121 +1,43 @@
-"""Which rows a residual branch sees, and how they leave and rejoin the stream.
+"""How rows leave the stream and rejoin it.
 
-A *row* is one sample of the batch: index 0 of a tensor's first dimension. The paper (section 4,
-figure 3) draws a permutation of the rows, runs the branch on the first of them and adds the result
-back. :func:`mask_rows` is the plain reference: the branch runs on all rows, and dropped ones are
-multiplied by zero. Given the same :class:`Rows` the two agree.
+:func:`mask_rows` is the plain reference: the branch runs on all rows, and dropped ones are
+multiplied by zero. Given the same :class:`~cosub_mm.stochastic_depth.rows.draw.Rows` gather and put
+agree with it. Where torch is to be deterministic (``torch.use_deterministic_algorithms``) nothing
+is written by index, which on CUDA would sort the indices each time: both ways are gathers.
 """
-
-import math
-from functools import lru_cache
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .draw import Rows
+
 __all__ = [
-    'STATIC_FROM',
-    'Rows',
-    'draw_rows',
     'gather_rows',
-    'kept_count',
     'mask_rows',
     'put_rows',
+    'put_rows_eagerly',
     'take_rows',
+    'take_rows_eagerly',
 ]
 
-STATIC_FROM = 64
-"""From this many rows on, every step computes the same number of them (see draw_rows)."""
-
-_WHOLE = 1e-6  # an expected count this near to an integer is one: 20 * (1 - .45) is 11
-
-
-class Rows(NamedTuple):
-    """The rows that one branch computes in one step.
-
-    Attributes:
-        index: int64 (computed,), distinct rows in random order. The first ``kept`` of them are
-            kept, the rest, one at most, is computed and thrown away.
-        kept: how many are kept for certain.
-        coin: (1,), under torch.compile 1 or 0 for whether the last row is kept too, or None.
-        scale: what the residual is multiplied by, 1 / (1 - rate).
-        batch: rows of the stream.
-    """
-
-    index: Tensor
-    kept: int
-    coin: Tensor | None
-    scale: float
-    batch: int
-
-
-def kept_count(batch: int, rate: float) -> tuple[int, float]:
-    """Split the expected number of kept rows, ``batch * (1 - rate)``.
-
-    Returns:
-        Its whole part, and the probability that one row more is kept.
-    """
-    expected = batch * (1 - rate)
-    nearest = round(expected)
-    if nearest and abs(expected - nearest) < _WHOLE * batch:
-        return nearest, 0.0
-    whole = math.floor(expected)
-    return whole, expected - whole
-
-
-_CPU = torch.device('cpu')
-_count = lru_cache(kept_count)  # the same two numbers in each step; not for torch.compile
-
-
-def draw_rows(
-    batch: int, rate: float, device: torch.device | str, scale_by_keep: bool = True
-) -> Rows:
-    """Draw the rows to keep, each with probability exactly ``1 - rate``.
-
-    The kept count is ``batch * (1 - rate)`` where that is whole. Otherwise it is the integer
-    below or above, at random, so that its mean is exact; rounding (paper, section 4) would turn a
-    rate of .1 into 0 for 2 rows. What is *computed* may be one row more than what is kept:
-
-    - with fewer than ``STATIC_FROM`` rows, outside torch.compile: the kept rows, but never none,
-      because many modules fail on an empty batch and DDP wants a gradient of every parameter;
-    - from ``STATIC_FROM`` rows on, and always under torch.compile: the count rounded up, the same
-      in each step. Shapes stay static, at the price of less than one row.
-
-    Args:
-        batch: number of rows, at least 1.
-        rate: drop rate in [0, 1).
-        device: where the indices are needed.
-        scale_by_keep: divide the residual by the keep probability, which keeps its expectation.
-
-    Returns:
-        The rows. Random numbers come from torch's global generators, so that ``manual_seed`` rules
-        them and activation checkpointing repeats them.
-    """
-    scale = 1 / (1 - rate) if scale_by_keep else 1.0
-    if torch.compiler.is_compiling():
-        # One random operation a branch: inductor may run two in either order, and then mask and
-        # subset would keep other rows. The coin stays in the graph.
-        whole, fraction = kept_count(batch, rate)
-        numbers = torch.rand(batch + 1, device=device, dtype=torch.float32)
-        order = numbers[:batch].argsort()
-        if not fraction:
-            return Rows(order[:whole], whole, None, scale, batch)
-        coin = (numbers[batch:] < fraction).to(torch.float32)
-        return Rows(order[: whole + 1], whole, coin, scale, batch)
-    whole, fraction = _count(batch, rate)
-    order = torch.randperm(batch, device=device)
-    if not fraction:
-        return Rows(order[:whole], whole, None, scale, batch)
-    kept = whole + (torch.rand(1, device=_CPU).item() < fraction)
-    computed = whole + 1 if batch >= STATIC_FROM else max(kept, 1)
-    return Rows(order[:computed], kept, None, scale, batch)
+_is_compiling = torch.compiler.is_compiling
+# torch.are_deterministic_algorithms_enabled is a Python function around it, and asked each step.
+_is_transformed = torch._C._are_functorch_transforms_active  # by torch.func
+_is_deterministic = torch._C._get_deterministic_algorithms
 
 
 def take_rows(x: Tensor, rows: Rows) -> Tensor:
     """Rows of the stream ``x``, (B, ...) -> (computed, ...), in its memory format."""
-    if x.ndim == 4 and not torch.compiler.is_compiling() and _is_channels_last(x):
-        return _TakeChannelsLast.apply(x, rows.index)
-    return x.index_select(0, rows.index)  # for backward it saves the indices only
+    if _is_compiling():
+        return x.index_select(0, rows.index)  # for backward it saves the indices only
+    return take_rows_eagerly(x, rows)
+
+
+def take_rows_eagerly(x: Tensor, rows: Rows) -> Tensor:
+    """The same, known to be outside torch.compile."""
+    if _is_deterministic() or (x.ndim == 4 and _is_channels_last(x)):
+        return _take(x, rows.index)
+    return x.index_select(0, rows.index)
 
 
 def put_rows(residual: Tensor, rows: Rows) -> Tensor:
@@ -123,12 +45,17 @@ def put_rows(residual: Tensor, rows: Rows) -> Tensor:
 
     For backward it saves the indices only, where torch's ``index_add`` keeps its whole source.
     """
-    if torch.compiler.is_compiling() or rows.coin is not None:
-        # Dynamo traces the Function to zero gradients; AOTAutograd saves only indices by itself.
-        weight = _weights(rows, residual)
-        zeros = residual.new_zeros((rows.batch, *residual.shape[1:]))
-        return zeros.index_copy(0, rows.index, residual * _column(weight, residual))
-    return _Put.apply(residual, rows)
+    if rows.coin is None and not _is_compiling():
+        return put_rows_eagerly(residual, rows)
+    # Dynamo traces the Function to zero gradients; AOTAutograd saves only indices by itself.
+    weight = _weights(rows, residual)
+    zeros = residual.new_zeros((rows.batch, *residual.shape[1:]))
+    return zeros.index_copy(0, rows.index, residual * _column(weight, residual))
+
+
+def put_rows_eagerly(residual: Tensor, rows: Rows) -> Tensor:
+    """The same, known to be outside torch.compile."""
+    return (_put_transformed if _is_transformed() else _put)(residual, rows)
 
 
 def mask_rows(residual: Tensor, rows: Rows) -> Tensor:
@@ -177,32 +104,44 @@ def gather_rows(x: Tensor, index: Tensor) -> Tensor:
     return out
 
 
+def _spread(residual: Tensor, index: Tensor, scale: float, batch: int) -> Tensor:
+    """Zeros (batch, ...) with the scaled ``residual`` at ``index``, by a gather of all rows."""
+    here = index == torch.arange(batch, device=index.device).unsqueeze(1)
+    out = gather_rows(residual, here.to(torch.uint8).argmax(1))
+    out.masked_fill_(_column(~here.any(1), out), 0)
+    return out if scale == 1 else out.mul_(scale)
+
+
+def _among_zeros(residual: Tensor, rows: Rows) -> Tensor:
+    index, kept, _, scale, batch = rows
+    if kept < index.shape[0]:
+        index, residual = index[:kept], residual[:kept]
+    if kept and _is_deterministic():
+        return _spread(residual, index, scale, batch)
+    shape = residual.shape
+    if len(shape) == 4 and _is_channels_last(residual):
+        out = _empty_channels_last(residual, batch).zero_()
+        inner, residual = out.permute(0, 2, 3, 1), residual.permute(0, 2, 3, 1)  # is faster
+        inner.index_add_(0, index, residual, alpha=scale)
+        return out
+    out = residual.new_zeros((batch, *shape[1:]))
+    return out.index_add_(0, index, residual, alpha=scale)
+
+
 class _Put(torch.autograd.Function):
     """Scaled rows among zeros."""
 
     @staticmethod
-    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:  # for torch.func, too
-        ctx.rows = inputs[1]
-
-    @staticmethod
-    def forward(residual: Tensor, rows: Rows) -> Tensor:
-        index, kept, _, scale, batch = rows
-        if residual.ndim == 4 and _is_channels_last(residual):
-            out = _empty_channels_last(residual, batch).zero_()
-            inner, residual = out.permute(0, 2, 3, 1), residual.permute(0, 2, 3, 1)  # is faster
-        else:
-            out = inner = residual.new_zeros((batch, *residual.shape[1:]))
-        if kept < index.shape[0]:
-            index, residual = index[:kept], residual[:kept]
-        inner.index_add_(0, index, residual, alpha=scale)
-        return out
+    def forward(ctx, residual: Tensor, rows: Rows) -> Tensor:
+        ctx.rows = rows
+        return _among_zeros(residual, rows)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         index, kept, _, scale, _ = rows = ctx.rows
         if torch.is_grad_enabled():  # it is differentiated a second time
             return take_rows(grad, rows) * _column(_weights(rows, grad), grad), None
-        out = gather_rows(grad, index)
+        out = grad.index_select(0, index) if grad.ndim != 4 else gather_rows(grad, index)
         if scale != 1:
             out.mul_(scale)
         if kept < index.shape[0]:
@@ -210,8 +149,24 @@ class _Put(torch.autograd.Function):
         return out, None
 
 
-class _TakeChannelsLast(torch.autograd.Function):
-    """Rows in the memory format of x."""
+class _PutTransformed(_Put):
+    """The same under torch.func, for which torch reads the signature of forward in each call."""
+
+    @staticmethod
+    def forward(residual: Tensor, rows: Rows) -> Tensor:
+        return _among_zeros(residual, rows)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+        ctx.rows = inputs[1]
+
+
+class _Take(torch.autograd.Function):
+    """Rows in the memory format of x, whose gradient is put back without an order to depend on."""
+
+    @staticmethod
+    def forward(x: Tensor, index: Tensor) -> Tensor:
+        return gather_rows(x, index)
 
     @staticmethod
     def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
@@ -220,10 +175,9 @@ class _TakeChannelsLast(torch.autograd.Function):
         ctx.batch = x.shape[0]
 
     @staticmethod
-    def forward(x: Tensor, index: Tensor) -> Tensor:
-        return gather_rows(x, index)
-
-    @staticmethod
     def backward(ctx, grad: Tensor):
         (index,) = ctx.saved_tensors
         return put_rows(grad, Rows(index, index.shape[0], None, 1.0, ctx.batch)), None
+
+
+_put, _put_transformed, _take = _Put.apply, _PutTransformed.apply, _Take.apply  # found once

@@ -2,7 +2,7 @@
 
 import math
 
-from .functional import draw_rows
+from .draw import draw_rows
 
 __all__ = ['ROUNDINGS', 'SCHEDULES', 'block_rates', 'rounded_rate']
 
@@ -42,7 +42,7 @@ def rounded_rate(rate: float, batch: int, rounding: str = 'ours', draws: int = 2
         batch: rows, at least 1.
         rounding: ``'round'`` keeps round(batch * (1 - rate)) rows (paper, section 4); ``'floor'``
             keeps the integer below and at least one (DINOv2); ``'ours'`` is measured on ``draws``
-            draws of :func:`~cosub_mm.stochastic_depth.rows.functional.draw_rows`.
+            draws of :func:`~cosub_mm.stochastic_depth.rows.draw.draw_rows`.
         draws: how many draws to average for ``'ours'``.
 
     Raises:

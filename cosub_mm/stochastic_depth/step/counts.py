@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cosub_mm.stochastic_depth.rows.functional import Rows
+from cosub_mm.stochastic_depth.rows.draw import Rows
 
 __all__ = ['Counts']
 

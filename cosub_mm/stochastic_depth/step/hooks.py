@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from cosub_mm.stochastic_depth.rows.functional import draw_rows, kept_count, take_rows
+from cosub_mm.stochastic_depth.rows.draw import kept_count
+from cosub_mm.stochastic_depth.rows.functional import take_rows, take_rows_eagerly
 from cosub_mm.stochastic_depth.rows.rule import takes_subset
 
 from . import errors
@@ -15,6 +16,8 @@ from .module import StochasticDepth
 from .plan import Plan
 
 __all__ = ['Finish', 'Hook', 'Leave', 'MethodStart', 'SharedStart', 'SideRows', 'Start', 'Watch']
+
+_is_compiling = torch.compiler.is_compiling
 
 
 class Hook:
@@ -74,7 +77,9 @@ class Start:
             indices; None where nothing may.
     """
 
-    __slots__ = ('block', 'end', 'module', 'name', 'parent', 'path', 'save')
+    __slots__ = (
+        'block', 'end', 'module', 'name', 'parent', 'path', 'pays', 'save', 'siblings', 'step',
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -87,6 +92,9 @@ class Start:
         self.end, self.block, self.path, self.module, self.save = end, block, path, module, save
         parent, _, self.name = path.rpartition('.')
         self.parent = block.get_submodule(parent)
+        self.siblings = self.parent._modules
+        self.step = end.step
+        self.pays: dict[torch.device, bool] = {}  # by device
 
     def standing(self) -> Any:
         """What stands at the path now."""
@@ -97,35 +105,42 @@ class Start:
 
     def __call__(self, module: nn.Module, args: tuple) -> tuple | None:
         """Draw the rows, hand on the kept ones, and leave the plan for the end."""
-        end = self.end
-        rate = end.drop_prob
-        if not rate:
+        step = self.step
+        if not step.rate:
             return None
         x = args[0] if args else None
         if not isinstance(x, Tensor):
-            raise errors.no_tensor(end.place, self.path, x)
-        step, device = end.step, x.device
-        if torch.compiler.is_compiling():
-            step.thread = None
-        else:
-            if self.parent._modules.get(self.name) is not self.module or module is not self.module:
+            raise errors.no_tensor(self.end.place, self.path, x)
+        batch, device = x.shape[0], x.device
+        eager = not _is_compiling()
+        if eager:
+            if module is not self.module or self.siblings.get(self.name) is not module:
                 self._check(module)
             step.thread = get_ident()
-        rows = draw_rows(x.shape[0], rate, device, end.scale_by_keep)
-        end.count(rows, device)
-        computed = rows.index.shape[0]
+            rows = step.draw_eagerly(batch, device)
+        else:
+            step.thread = None
+            rows = step.draw(batch, device)
+        pays = self.pays.get(device) if eager else self._pays_on(device)
+        if pays is None:
+            pays = self.pays[device] = self._pays_on(device)
         # Without a row to spare, a gather would only put what comes from elsewhere out of order.
-        if computed == rows.batch or not takes_subset(
-            end.implementation, end.place.convolutional, device.type, computed, rows.batch
-        ):
+        if rows.index.shape[0] == batch or not pays:
             step.plan = Plan(rows, False)
             return None
-        taken = take_rows(x, rows)
-        saving = None if self.save is None else self.save(x, taken, rows.index)
+        taken = take_rows_eagerly(x, rows) if eager else take_rows(x, rows)
+        saving = None
+        if self.save is not None:
+            saving = self.save(x, taken, rows.index)
         step.plan = Plan(rows, True, saving)
         if saving is not None:
             saving.__enter__()
         return (taken, *args[1:])
+
+    def _pays_on(self, device: torch.device) -> bool:
+        """Whether a subset is computed there, where it spares a row."""
+        end = self.end
+        return takes_subset(end.implementation, end.place.convolutional, device.type, 1, 2)
 
     def _check(self, module: nn.Module) -> None:
         if self.module is None:
@@ -142,7 +157,7 @@ class Start:
         for parent in wrapper.modules():
             for name, child in parent.named_children():
                 if child is self.module:
-                    self.parent, self.name = parent, name
+                    self.parent, self.name, self.siblings = parent, name, parent._modules
 
 
 class SharedStart(Start):

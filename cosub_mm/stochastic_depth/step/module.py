@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import get_ident
 
-import torch
 from torch import Tensor, nn
 
-from cosub_mm.stochastic_depth.rows.functional import Rows, draw_rows, mask_rows, put_rows
+from cosub_mm.stochastic_depth.rows.draw import Rows
+from cosub_mm.stochastic_depth.rows.functional import mask_rows, put_rows, put_rows_eagerly
 
 from . import errors
 from .counts import Counts
-from .plan import Pass, Plan
+from .plan import Draws, Pass, Plan
 from .standing import still_stands
 
 __all__ = ['Place', 'StochasticDepth']
@@ -65,6 +65,7 @@ class StochasticDepth(nn.Module):
         scale_by_keep: divide the residual by the keep probability.
         place: where it stands.
         counts: the model's.
+        draws: the model's.
     """
 
     def __init__(
@@ -74,16 +75,16 @@ class StochasticDepth(nn.Module):
         scale_by_keep: bool = True,
         place: Place | None = None,
         counts: Counts | None = None,
+        draws: Draws | None = None,
     ) -> None:
         self.hooks: list = []  # what to switch on in training and off in evaluation
         super().__init__()
         self.base_rate = rate
-        self.drop_prob = rate
         self.implementation = implementation
-        self.scale_by_keep = scale_by_keep
         self.place = place or Place()
         self.counts = counts or Counts()
-        self.step = Pass()
+        branches = max(len(self.place.starts), 1)
+        self.step = Pass(rate, scale_by_keep, branches, self.counts, draws or Draws())
         self.starts: list = []  # the hooks of the branches' first modules
         self.home: tuple = ()  # its block, the module that holds it, and its name there
         self.last: tuple = ()  # behind which module it stands, what holds that, and its name there
@@ -100,49 +101,50 @@ class StochasticDepth(nn.Module):
             hook.switch(mode)
 
     @property
+    def drop_prob(self) -> float:
+        """Drop rate now; a warm-up changes it."""
+        return self.step.rate
+
+    @drop_prob.setter
+    def drop_prob(self, rate: float) -> None:
+        self.step.rate = rate
+
+    @property
     def active(self) -> bool:
         """Whether a forward pass now would drop rows."""
-        return self.live and self.drop_prob > 0
+        return self.live and self.step.rate > 0
 
     def forward(self, x: Tensor) -> Tensor:
         """Residual of the computed rows -> residual of all rows, dropped ones 0."""
-        if not self.live or not self.drop_prob:
-            return x  # also where a recomputation for backward, cut short, has left a plan
         step = self.step
+        if not self.live or not step.rate:
+            return x  # also where a recomputation for backward, cut short, has left a plan
         plan = step.plan
         if plan is None:
-            plan = self.plan_here(x)
-        else:
-            step.plan = None
-            if not torch.compiler.is_compiling() and step.thread not in (None, get_ident()):
-                raise errors.two_threads(self.place)
-        rows = plan.rows
-        if not plan.subset:
-            if x.shape[0] != rows.batch:
-                raise errors.other_rows(self.place, rows.batch, rows.batch, x)
-            return mask_rows(x, rows)
+            return self._mask(x, self.plan_here(x).rows)
+        step.plan = None
+        thread = step.thread
+        if thread is not None and thread != get_ident():
+            raise errors.two_threads(self.place)
+        rows, subset, _ = plan
+        if not subset:
+            return self._mask(x, rows)
         if x.shape[0] != rows.index.shape[0]:
             if None in self.place.starts:  # a pass that was cut short left the plan of the other
                 return mask_rows(x, self.plan_here(x).rows)
             raise errors.other_rows(self.place, rows.index.shape[0], rows.batch, x)
-        return put_rows(x, rows)
+        return put_rows(x, rows) if thread is None else put_rows_eagerly(x, rows)
+
+    def _mask(self, x: Tensor, rows: Rows) -> Tensor:
+        if x.shape[0] != rows.batch:
+            raise errors.other_rows(self.place, rows.batch, rows.batch, x)
+        return mask_rows(x, rows)
 
     def plan_here(self, x: Tensor) -> Plan:
         """The plan of a branch that has no start."""
         if self.implementation != 'mask' and None not in self.place.starts:
             raise errors.no_start(self, x)
-        rows = draw_rows(x.shape[0], self.drop_prob, x.device, self.scale_by_keep)
-        self.count(rows, x.device)
-        return Plan(rows, False)
-
-    def count(self, rows: Rows, device: torch.device) -> None:
-        """Note the rows of one pass."""
-        counts = self.counts
-        if torch.compiler.is_compiling():
-            counts.add_compiled(rows, device)
-        else:
-            counts.seen += rows.batch
-            counts.kept += rows.kept
+        return Plan(self.step.draw(x.shape[0], x.device), False)
 
     def _apply(self, fn: Callable, recurse: bool = True) -> 'StochasticDepth':
         """Take the counts along when the model moves to another device, and begin anew."""
