@@ -129,9 +129,7 @@ class Start:
             step.plan = Plan(rows, False)
             return None
         taken = take_rows_eagerly(x, rows) if eager else take_rows(x, rows)
-        saving = None
-        if self.save is not None:
-            saving = self.save(x, taken, rows.index)
+        saving = None if self.save is None else self.save(x, taken, rows.index)
         step.plan = Plan(rows, True, saving)
         if saving is not None:
             saving.__enter__()
