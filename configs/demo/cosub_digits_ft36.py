@@ -1,7 +1,7 @@
 # Fine-tuning at 36 pixels with layer decay, after cosub_digits.py; cosub stays on (section 5.3).
 _base_ = ['cosub_digits.py']
 
-load_from = 'work_dirs/demo/cosub/epoch_20.pth'
+load_from = 'work_dirs/demo/cosub/epoch_15.pth'
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),

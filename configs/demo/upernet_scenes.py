@@ -6,7 +6,7 @@ model = dict(
     backbone=dict(
         norm_eval=True,
         init_cfg=dict(
-            type='Pretrained', checkpoint='work_dirs/demo/cosub/epoch_20.pth', prefix='backbone.'
+            type='Pretrained', checkpoint='work_dirs/demo/cosub/epoch_15.pth', prefix='backbone.'
         ),
     )
 )

@@ -21,10 +21,10 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.2))),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=80),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, begin=80, end=800, by_epoch=False),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=40),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, begin=40, end=400, by_epoch=False),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=800, val_interval=200)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=400, val_interval=100)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-default_hooks = dict(checkpoint=dict(interval=200, max_keep_ckpts=2), logger=dict(interval=20))
+default_hooks = dict(checkpoint=dict(interval=100, max_keep_ckpts=2), logger=dict(interval=20))

@@ -61,7 +61,7 @@ def test_other_places_reach_the_commands():
         if tool == 'tools/train.py':
             args = parse_train(line)
             assert args.data_root.startswith('/data/')
-            assert from_cosub(args) == ['W/cosub/epoch_20.pth'] * ('cosub' in stage.needs)
+            assert from_cosub(args) == ['W/cosub/epoch_15.pth'] * ('cosub' in stage.needs)
 
 
 def test_baselines_are_not_handicapped():
