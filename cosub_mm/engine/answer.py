@@ -31,4 +31,4 @@ class Answer:
         """The number; waits for its arrival and for nothing that was given to the device since."""
         if self._arrived is not None:
             self._arrived.synchronize()
-        return int(self._copy.cpu().numpy())
+        return int(self._copy.cpu().reshape(()).numpy())

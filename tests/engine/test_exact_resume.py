@@ -80,7 +80,7 @@ class RandomData(Dataset):
         return self.images
 
     def __getitem__(self, index: int) -> dict:
-        type(self).reads += 1
+        RandomData.reads += 1
         return dict(x=torch.rand(3) + index / 9 + random.random() + np.random.rand())
 
 

@@ -14,6 +14,7 @@ from torch import nn
 import cosub_mm  # noqa: F401
 from cosub_mm.engine.execution import check_execution, checkpoint_activations, compile_backbone
 from cosub_mm.engine.runner import CosubRunner
+from cosub_mm.stochastic_depth.step.plan import Draws
 
 ARCH = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
 VIT = dict(type='mmpretrain.CosubViT', arch=ARCH, img_size=32, patch_size=8, drop_path_rate=0.4)
@@ -74,7 +75,9 @@ def gradients(model: nn.Module, segments: bool) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize('parts', [['backbone'], 'backbone.layers', ['backbone.layers.1', 'head']])
 @pytest.mark.parametrize('kind', ['cosub', 'upernet', 'cosub segmentor'])
-def test_checkpointed_gradients_are_those_without(kind, parts):
+def test_checkpointed_gradients_are_those_without(kind, parts, monkeypatch):
+    # A checkpointed block draws for itself and the others draw at once: from one seed other rows.
+    monkeypatch.setattr(Draws, 'take', lambda *_: None)
     segments = kind != 'cosub'
     if segments and 'head' in parts:
         last = 'convs' if 'cosub' in kind else 'bottleneck'

@@ -17,9 +17,9 @@ from torch import distributed as dist
 from torch.utils.data import Dataset
 
 from cosub_mm.engine.checkpoints import choose_weights
-from cosub_mm.engine.distributed import close_process_group
-from cosub_mm.engine.isolation import own_instances
 from cosub_mm.engine.runner import CosubRunner
+from cosub_mm.launch.distributed import close_process_group
+from cosub_mm.launch.isolation import own_instances
 from tests.models.classifiers.strategies import CLASSES, NAMES, batch, build, checkpoint, config
 
 

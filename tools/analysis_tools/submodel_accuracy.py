@@ -14,11 +14,11 @@ from statistics import mean, stdev
 
 import torch
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import Runner
 
 from cosub_mm.analysis.submodels import UNITS, accuracy, kept_parts, only, residual_parts
 from cosub_mm.analysis.tables import draw, markdown, write_csv
 from cosub_mm.engine.checkpoints import check_weights, load_checkpoint
+from cosub_mm.engine.runner import CosubRunner
 from cosub_mm.launch.config import load_config, set_dataloader_defaults
 from cosub_mm.launch.errors import run_tool, user_errors
 from cosub_mm.model_hub import leave_teacher_out
@@ -62,7 +62,7 @@ def build(config: str, checkpoint: str, device: str) -> tuple:
     model = MODELS.build(cfg.model)
     check_weights(checkpoint, model)
     model.load_state_dict(load_checkpoint(checkpoint)['state_dict'], strict=False)
-    return model.to(device).eval(), Runner.build_dataloader(cfg.test_dataloader, seed=0)
+    return model.to(device).eval(), CosubRunner.build_dataloader(cfg.test_dataloader, seed=0)
 
 
 def default_sizes(parts: int) -> list[int]:
