@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from contextlib import suppress
 
 from torch.utils.data import DataLoader, IterableDataset
@@ -63,13 +64,14 @@ class _Watch:
     """What is being read, and since when; a thread looks at it once a second."""
 
     def __init__(self, dataset: object, seconds: float) -> None:
-        self.dataset, self.seconds = dataset, seconds
+        self.dataset, self.seconds = weakref.ref(dataset), seconds  # it may end before the process
         self.reading: tuple[int, float] | None = None
         self.thread: threading.Thread | None = None
 
     def begin(self, index: int) -> None:
         if self.thread is None:  # not before the first read: the process may fork until then
-            signal.signal(signal.SIGALRM, self._interrupt)
+            _watches.append(self)
+            signal.signal(signal.SIGALRM, _interrupt)
             self.thread = threading.Thread(target=self._look, daemon=True)
             self.thread.start()
         self.reading = (index, time.monotonic() + self.seconds)
@@ -78,21 +80,30 @@ class _Watch:
         now = self.reading
         return now is not None and time.monotonic() > now[1] + since
 
+    def hangs(self) -> ReadHangs:
+        return ReadHangs(self.dataset(), self.reading[0], self.seconds)
+
     def _look(self) -> None:
-        while True:
+        while self.dataset() is not None:
             time.sleep(min(1.0, self.seconds / 4))
             if not self.overdue():
                 continue
             signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
             if self.overdue(GRACE):
-                hangs = ReadHangs(self.dataset, self.reading[0], self.seconds)
-                print(f'error: {describe(hangs)}', file=sys.stderr, flush=True)
+                print(f'error: {describe(self.hangs())}', file=sys.stderr, flush=True)
                 os._exit(2)
+        _watches.remove(self)
 
-    def _interrupt(self, number: int, frame: object) -> None:
-        del number, frame
-        if self.overdue():
-            raise ReadHangs(self.dataset, self.reading[0], self.seconds)
+
+# A signal has one handler, and training, validation and test have a loader each.
+_watches: list[_Watch] = []
+
+
+def _interrupt(number: int, frame: object) -> None:
+    del number, frame
+    for watch in _watches:
+        if watch.overdue():
+            raise watch.hangs()
 
 
 def describe(hangs: ReadHangs) -> str:

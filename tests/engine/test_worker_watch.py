@@ -1,11 +1,14 @@
 """A worker that hangs or dies names its file; full shared memory is named with its cure."""
 
+import gc
 import os
 import signal
+import threading
 import time
 
 import pytest
 from mmengine.registry import DATASETS
+from torch.utils.data import DataLoader
 
 from cosub_mm.engine import read_watch
 from cosub_mm.engine.worker_watch import WorkerError, naming_files
@@ -51,6 +54,28 @@ def test_a_read_that_hangs_is_named(tmp_path, monkeypatch):
     cfg.train_dataloader.update(dataset=dict(type='FaultyData', images=6), timeout=1)
     with pytest.raises(WorkerError, match=r'Reading pictures/3\.png timed out after 1 '):
         built(cfg).train()
+
+
+def test_each_of_two_loaders_is_watched(tmp_path, monkeypatch):
+    """They share the signal; the one that read first is still heard behind the other's read."""
+    monkeypatch.setattr(FaultyData, 'fault', 'hang')
+    data = [ToyData(2), FaultyData(6), ToyData(2)]
+    first, hanging, last = (read_watch.watch_reads(DataLoader(d), 0.4) for d in data)
+    loaded = iter(hanging)
+    assert len(next(loaded)['x']) == len(next(iter(first))['x']) == len(next(iter(last))['x']) == 1
+    with pytest.raises(read_watch.ReadHangs, match='sample 3'):
+        list(loaded)
+
+
+def test_a_watch_ends_with_its_data():
+    data = ToyData(2)
+    before = set(threading.enumerate())
+    list(read_watch.watch_reads(DataLoader(data), 0.1))
+    (thread,) = set(threading.enumerate()) - before
+    del data
+    gc.collect()
+    thread.join(5)
+    assert not thread.is_alive()
 
 
 def test_who_guards_pictures_does_not_take_it_for_one(tmp_path, monkeypatch):
