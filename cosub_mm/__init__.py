@@ -6,10 +6,12 @@ them there are :mod:`cosub_mm.stochastic_depth` and :mod:`cosub_mm.losses`, whic
 """
 
 from .installation import warn_of_conflicts
+from .moved import know_old_names
 from .registry import register_everything
 from .version import __version__
 
 __all__ = ['__version__']
 
 warn_of_conflicts()
+know_old_names()
 register_everything()

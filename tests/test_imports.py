@@ -10,7 +10,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 APPLICATION = {'', '__main__', 'analysis', 'checks', 'commands', 'demo', 'launch', 'registry'}
 LIBRARY = {'stochastic_depth', 'losses', 'timm'}
-LIBRARY |= {'after_import', 'installation', 'processes', 'safe_files', 'version', 'whole_files'}
+LIBRARY |= {
+    'after_import',
+    'installation',
+    'moved',
+    'processes',
+    'safe_files',
+    'version',
+    'whole_files',
+}
 OUTSIDE = {'torch', 'timm', 'cosub_mm', *sys.stdlib_module_names}
 
 

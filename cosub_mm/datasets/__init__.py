@@ -3,7 +3,7 @@
 from .decoding import LoadPicture
 from .fashion_mnist import FashionPictures
 from .guarded import GuardedImages
-from .imagenet21k.dataset import CosubImageNet21k
+from .imagenet21k import CosubImageNet21k
 from .imagenet_v2 import ImageNetValV2
 from .inaturalist import INaturalist2018, INaturalist2019
 from .shuffle_buffer import ShuffleBufferSampler
