@@ -15,6 +15,20 @@ from cosub_mm.stochastic_depth import (
     register_block,
 )
 from cosub_mm.stochastic_depth.places import table
+from cosub_mm.stochastic_depth.places.branch import Side  # noqa: F401  (for eval)
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        "Branch('norm1', 'ls1', after=True)",
+        "Branch(None, 'add', shortcut='residual', own_rate='rate')",
+        "Branch('a', 'b', inert=('c',), sides=(Side(module='attn', argument='mask', ndim=2),))",
+    ],
+)
+def test_a_branch_is_shown_as_it_is_written(line):
+    assert repr(eval(line)) == line
+
 
 WRONG = 'the branch is not what it is registered as'
 

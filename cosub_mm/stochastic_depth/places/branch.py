@@ -1,7 +1,7 @@
 """What a residual branch is, and how the table tells one layout of a class from another."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from torch import nn
 
@@ -25,7 +25,7 @@ class Side:
     ndim: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Branch:
     """One residual branch of a block.
 
@@ -65,6 +65,13 @@ class Branch:
     back: str = ''
     own_rate: str = ''
     one_stream: bool = False
+
+    def __repr__(self) -> str:
+        """As one would write it: what is left at its default is left out."""
+        options = [(f.name, getattr(self, f.name)) for f in fields(self)[2:]]
+        defaults = {f.name: f.default for f in fields(self)}
+        more = [f', {name}={value!r}' for name, value in options if value != defaults[name]]
+        return f'Branch({self.start!r}, {self.end!r}{"".join(more)})'
 
     def paths(self) -> tuple[str, ...]:
         """Every module that it names."""

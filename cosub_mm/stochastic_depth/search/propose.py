@@ -69,15 +69,9 @@ def lines_to_copy(proposals: Proposals) -> str:
     imports, calls = ['from cosub_mm.stochastic_depth import Branch, register_block'], []
     for cls, counts in by_class.items():
         imports.append(f'from {cls.__module__} import {cls.__qualname__}')
-        arguments = [cls.__qualname__, *map(_line, counts.most_common(1)[0][0])]
+        arguments = [cls.__qualname__, *map(repr, counts.most_common(1)[0][0])]
         calls += ['', 'register_block(', *(f'    {argument},' for argument in arguments), ')']
     return '\n'.join(f'    {line}'.rstrip() for line in (*imports, *calls))
-
-
-def _line(branch: Branch) -> str:
-    more = f', shortcut={branch.shortcut!r}' if branch.shortcut else ''
-    more += f', own_rate={branch.own_rate!r}' if branch.own_rate else ''
-    return f'Branch({branch.start!r}, {branch.end!r}, after=True{more})'
 
 
 def _blocks(model: nn.Module, inputs: tuple, taken: set[str]) -> list[str]:
