@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 import weakref
-from contextlib import suppress
 
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -45,6 +44,8 @@ def watch_reads(loader: DataLoader, seconds: float) -> DataLoader:
         return loader
     if threading.current_thread() is not threading.main_thread():
         return loader
+    if not hasattr(dataset, '__dict__'):  # a list and other built-in types: samples in memory
+        return loader
     watch, kind = _Watch(dataset, seconds), type(dataset)
 
     def read(self: object, index: int) -> object:
@@ -55,8 +56,7 @@ def watch_reads(loader: DataLoader, seconds: float) -> DataLoader:
             watch.reading = None
 
     # torch looks the method up in the class.
-    with suppress(TypeError):  # a list and other built-in types hold their samples in memory
-        dataset.__class__ = type(kind.__name__, (kind,), {'__getitem__': read})
+    dataset.__class__ = type(kind.__name__, (kind,), {'__getitem__': read})
     return loader
 
 

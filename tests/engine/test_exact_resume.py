@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import os
 import random
 import subprocess
@@ -197,7 +198,11 @@ def train(cfg, steps=None) -> None:
         runner = CosubRunner.from_cfg(cfg)
         runner.register_hook(Kill(steps))
         runner.register_hook(ValidatedBuffersHook())
-        runner.train()
+        try:
+            runner.train()
+        finally:  # or torch waits five seconds for each when the runner is collected as garbage
+            for worker in multiprocessing.active_children():
+                worker.terminate()
 
 
 def history(work_dir) -> dict:
