@@ -3,6 +3,6 @@ _base_ = ['supervised.py']
 model = dict(
     type='DistilledClassifier',
     teacher='configs/study/teacher.py',
-    teacher_checkpoint='work_dirs/study/teacher/seed0/epoch_20.pth',
+    teacher_checkpoint='work_dirs/study/teacher/seed0/epoch_10.pth',
     lam=0.5,
 )

@@ -4,7 +4,7 @@ model = dict(
     type='SupervisedClassifier',
     backbone=dict(
         type='CosubViT',
-        arch=dict(embed_dims=96, num_layers=6, num_heads=3, feedforward_channels=384),
+        arch=dict(embed_dims=64, num_layers=6, num_heads=4, feedforward_channels=256),
         img_size=28,
         patch_size=7,
         layer_scale_init_value=1.0,
@@ -12,7 +12,7 @@ model = dict(
     head=dict(
         type='LinearClsHead',
         num_classes=10,
-        in_channels=96,
+        in_channels=64,
         init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02),
     ),
     drop_path_rate=0.1,
@@ -22,12 +22,12 @@ optim_wrapper = dict(
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, end=2, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', eta_min=1e-5, begin=2, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=0.01, end=1, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, begin=1, convert_to_iter_based=True),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=20, val_interval=20)
+train_cfg = dict(by_epoch=True, max_epochs=10, val_interval=10)
 val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=100)
-default_hooks = dict(checkpoint=dict(interval=20, max_keep_ckpts=1), logger=dict(interval=50))
+default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=1), logger=dict(interval=50))
 custom_hooks = [dict(type='EfficientDropPathHook', interval=50)]

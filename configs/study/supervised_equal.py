@@ -1,4 +1,4 @@
 # As much compute as cosub: its step costs at most two supervised ones (docs/strategies.md).
 _base_ = ['supervised.py']
-train_cfg = dict(max_epochs=40, val_interval=40)
-default_hooks = dict(checkpoint=dict(interval=40))
+train_cfg = dict(max_epochs=20, val_interval=20)
+default_hooks = dict(checkpoint=dict(interval=20))

@@ -2,7 +2,7 @@
 _base_ = ['supervised.py']
 model = dict(
     backbone=dict(
-        arch=dict(embed_dims=192, num_layers=6, num_heads=3, feedforward_channels=768),
+        arch=dict(embed_dims=128, num_layers=6, num_heads=4, feedforward_channels=512),
     ),
-    head=dict(in_channels=192),
+    head=dict(in_channels=128),
 )

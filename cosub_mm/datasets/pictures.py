@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-__all__ = ['from_bgr', 'to_bgr', 'to_bgr_planes']
+__all__ = ['check_bgr', 'from_bgr', 'to_bgr', 'to_bgr_planes']
 
 
 def to_bgr(picture: Image.Image) -> np.ndarray:
@@ -19,8 +19,8 @@ def to_bgr_planes(picture: Image.Image) -> np.ndarray:
     return np.ascontiguousarray(planes).transpose(1, 2, 0)
 
 
-def from_bgr(image: np.ndarray) -> Image.Image:
-    """An array of mmcv as an RGB picture.
+def check_bgr(image: np.ndarray) -> None:
+    """See that an array of mmcv is a picture.
 
     Raises:
         ValueError: it is not uint8 with three channels.
@@ -31,4 +31,13 @@ def from_bgr(image: np.ndarray) -> Image.Image:
             f"crop need uint8 of shape (height, width, 3): load it with color_type='color' and "
             f'to_float32=False, and normalise after them.'
         )
+
+
+def from_bgr(image: np.ndarray) -> Image.Image:
+    """An array of mmcv as an RGB picture.
+
+    Raises:
+        ValueError: it is not uint8 with three channels.
+    """
+    check_bgr(image)
     return Image.fromarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2RGB))

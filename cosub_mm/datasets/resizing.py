@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 from PIL import Image
 
-__all__ = ['reflected_window', 'resize_short_side', 'resized_window']
+__all__ = ['reflected_crop', 'reflected_window', 'resize_short_side', 'resized_window']
 
 # How many pixels of the picture each filter reads on either side, at a scale of 1 (Pillow).
 _REACH = {
@@ -105,6 +106,19 @@ def reflected_window(
     if (left, upper, right, lower) == box:
         return out
     return out.crop((box[0] - left, box[1] - upper, box[2] - left, box[3] - upper))
+
+
+def reflected_crop(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+    """As :func:`reflected_window`, of an array (height, width, ...) that keeps its size."""
+    left, upper, right, lower = box
+    rows = _reflected(upper, lower, image.shape[0])
+    return np.take(np.take(image, rows, axis=0), _reflected(left, right, image.shape[1]), axis=1)
+
+
+def _reflected(first: int, last: int, length: int) -> np.ndarray:
+    """Which of ``length`` places stand at first to last, mirrored behind both ends."""
+    places = np.abs(np.arange(first, last))
+    return np.minimum(places, 2 * (length - 1) - places)
 
 
 def _with_sources(first: int, last: int, length: int) -> tuple[int, int]:

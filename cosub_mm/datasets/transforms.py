@@ -25,8 +25,8 @@ from mmpretrain.registry import TRANSFORMS
 from PIL import Image, ImageFilter
 from torchvision.transforms import ColorJitter
 
-from .pictures import from_bgr, to_bgr
-from .resizing import reflected_window, resize_short_side
+from .pictures import check_bgr, from_bgr, to_bgr
+from .resizing import reflected_crop, reflected_window, resize_short_side
 
 __all__ = ['SimpleRandomCrop', 'ThreeAugment']
 
@@ -114,13 +114,23 @@ class SimpleRandomCrop(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Crop ``results['img']``."""
-        results['img'] = to_bgr(self.crop(from_bgr(results['img'])))
+        image = results['img']
+        check_bgr(image)
+        size = image.shape[1], image.shape[0]
+        if min(size) == self.size:  # nothing to resize, so nothing to turn into a picture
+            results['img'] = reflected_crop(image, self._box(size))
+        else:
+            results['img'] = to_bgr(self.crop(from_bgr(image)))
         results['img_shape'] = results['img'].shape[:2]
         return results
 
     def crop(self, picture: Image.Image) -> Image.Image:
         """Crop an RGB picture: (size, size) pixels."""
         size = resize_short_side(picture.width, picture.height, self.size)
+        return reflected_window(picture, size, self._box(size), _FILTERS[self.interpolation])
+
+    def _box(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Left, upper, right and lower of a random crop of a picture of this (width, height)."""
         # torchvision's draws: none where the crop can be in one place only
         spare = [length + 2 * self.padding - self.size for length in size]
         left, upper = 0, 0
@@ -128,8 +138,7 @@ class SimpleRandomCrop(BaseTransform):
             upper = int(torch.randint(0, spare[1] + 1, (1,)))
             left = int(torch.randint(0, spare[0] + 1, (1,)))
         left, upper = left - self.padding, upper - self.padding
-        box = (left, upper, left + self.size, upper + self.size)
-        return reflected_window(picture, size, box, _FILTERS[self.interpolation])
+        return left, upper, left + self.size, upper + self.size
 
     def __repr__(self) -> str:
         return (

@@ -88,7 +88,7 @@ def test_grey_weighs_the_channels_as_rgb():
 
 
 @pytest.mark.parametrize(
-    'shape', [(160, 220), (220, 161), (64, 64), (30, 47), (40, 300), (300, 40)]
+    'shape', [(160, 220), (220, 161), (64, 64), (64, 90), (30, 47), (40, 300), (300, 40)]
 )
 @pytest.mark.parametrize(('size', 'padding'), [(64, 4), (64, 0), (5, 4), (64, 63)])
 def test_simple_random_crop_equals_torchvision(rgb, shape, size, padding):

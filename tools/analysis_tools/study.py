@@ -3,7 +3,8 @@
     python tools/analysis_tools/study.py                    # the main arms: make study
     python tools/analysis_tools/study.py --part lam         # the paper's Table 5
     python tools/analysis_tools/study.py --part rate        # drop rates
-    python tools/analysis_tools/study.py --part tune        # the baseline's learning rate
+    python tools/analysis_tools/study.py --part tune-lr     # the baseline's learning rate; then
+    python tools/analysis_tools/study.py --part tune-rate   # its drop rate
 
 The same command goes on where it was interrupted, and writes table and plot of what there is. Runs
 of other configs or code are refused.
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cosub_mm.analysis.study.protocol import ARMS, hold_protocol, runs_of
+from cosub_mm.analysis.study.protocol import ARMS, PARTS, hold_protocol, runs_of
 from cosub_mm.analysis.study.report import write_report
 from cosub_mm.analysis.study.runner import RunFailed, make_runs, results_in
 from cosub_mm.launch.errors import UserError, run_tool, user_errors
@@ -28,7 +29,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--part', choices=('main', 'lam', 'rate', 'tune'), default='main')
+    parser.add_argument('--part', choices=PARTS, default='main')
     parser.add_argument('--arms', nargs='+', default=[], choices=list(ARMS), metavar='ARM')
     parser.add_argument('--seeds', type=int, help='only the first so many seeds')
     parser.add_argument('--jobs', type=int, default=2, help='runs side by side, one thread each')
@@ -50,8 +51,9 @@ def main(argv: Sequence[str] | None) -> None:
     args = parse_args(argv)
     root = index_root()
     # Tuning looks at other pictures, and must not lie among the runs that are reported.
-    work_dir = (args.work_dir / 'tuning' if args.part == 'tune' else args.work_dir).resolve()
-    settings = [*args.settings, *([TUNE] if args.part == 'tune' else [])]
+    tunes = args.part.startswith('tune')
+    work_dir = (args.work_dir / args.part if tunes else args.work_dir).resolve()
+    settings = [*args.settings, *([TUNE] if tunes else [])]
     with user_errors('looking at the study so far'):
         if args.jobs < 1:
             raise ValueError(f'--jobs {args.jobs} must be at least 1.')

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from cosub_mm.engine.code_version import code_version
 from cosub_mm.whole_files import write_atomically
 
-__all__ = ['ARMS', 'LAMS', 'RATES', 'ProtocolError', 'Run', 'hold_protocol', 'runs_of']
+__all__ = ['ARMS', 'LAMS', 'PARTS', 'RATES', 'ProtocolError', 'Run', 'hold_protocol', 'runs_of']
 
 ARMS = {
     'supervised': 8,
@@ -30,6 +30,11 @@ ARMS = {
 LAMS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)  # of the paper's Table 5
 RATES = (0.05, 0.1, 0.2, 0.3)
 SWEEP_SEEDS = 4
+TUNED_LRS = (5e-4, 1e-3, 2e-3, 4e-3)
+# No 0 among them: without stochastic depth there are no submodels to compare.
+TUNED_RATES = (0.05, 0.1, 0.2)
+TUNE_SEEDS = 2
+PARTS = ('main', 'lam', 'rate', 'tune-lr', 'tune-rate')
 TEACHER = 'teacher'
 
 
@@ -68,7 +73,8 @@ def runs_of(part: str, arms: Sequence[str] = ()) -> list[Run]:
 
     Args:
         part: ``'main'``, the arms; ``'lam'``, the paper's Table 5; ``'rate'``, drop rates;
-            ``'tune'``, the learning rates that the supervised baseline is chosen from.
+            ``'tune-lr'`` and ``'tune-rate'``, the learning rates, then the drop rates, that the
+            supervised baseline's are chosen from.
         arms: of the main part; empty for all.
 
     Raises:
@@ -98,19 +104,19 @@ def runs_of(part: str, arms: Sequence[str] = ()) -> list[Run]:
             for rate in RATES
             for config in ('supervised', 'cosub')
         ]
-    elif part == 'tune':
+    elif part in ('tune-lr', 'tune-rate'):
+        key, values = (
+            ('optim_wrapper.optimizer.lr', TUNED_LRS)
+            if part == 'tune-lr'
+            else ('model.drop_path_rate', TUNED_RATES)
+        )
         runs = [
-            Run(
-                f'tune_lr_{lr}_rate_{rate}',
-                'supervised',
-                0,
-                (f'optim_wrapper.optimizer.lr={lr}', f'model.drop_path_rate={rate}'),
-            )
-            for lr in (5e-4, 1e-3, 2e-3, 4e-3)
-            for rate in (0.0, 0.05, 0.1, 0.2)
+            Run(f'tune_{key.rpartition(".")[2]}_{value}', 'supervised', seed, (f'{key}={value}',))
+            for seed in range(TUNE_SEEDS)
+            for value in values
         ]
     else:
-        raise ValueError(f"part={part!r} is unknown; choose 'main', 'lam', 'rate' or 'tune'.")
+        raise ValueError(f'part={part!r} is unknown; choose from {", ".join(PARTS)}.')
     if any(run.needs_teacher for run in runs):
         runs.insert(0, Run(TEACHER, TEACHER, 0))
     return runs

@@ -20,7 +20,8 @@ HEAD = (
     'p',
     'verdict',
     'hours a run',
-    'accuracy per hour',
+    'core hours a run',
+    'accuracy per core hour',
 )
 
 
@@ -34,7 +35,8 @@ def by_arm(results: dict[str, dict], key: str = 'accuracy') -> dict[str, dict[in
 
 def main_table(results: dict[str, dict]) -> list[tuple]:
     """A row for each arm that has a run; what is missing is counted in the second column."""
-    accuracy, seconds = by_arm(results), by_arm(results, 'seconds')
+    accuracy = by_arm(results)
+    seconds, core_seconds = by_arm(results, 'seconds'), by_arm(results, 'core_seconds')
     baseline = accuracy.get('supervised', {})
     rows = []
     for arm, planned in ARMS.items():
@@ -43,6 +45,7 @@ def main_table(results: dict[str, dict]) -> list[tuple]:
             continue
         middle, deviation = spread(list(values.values()))
         hours = spread(list(seconds[arm].values()))[0] / 3600
+        core_hours = spread(list(core_seconds[arm].values()))[0] / 3600
         compared = ('', '', '', '')
         if arm != 'supervised' and baseline:
             found = compare(values, baseline)
@@ -56,7 +59,8 @@ def main_table(results: dict[str, dict]) -> list[tuple]:
                 f'{deviation:.2f}',
                 *compared,
                 f'{hours:.3f}',
-                f'{middle / max(hours, 1e-9):.0f}',
+                f'{core_hours:.3f}',
+                f'{middle / max(core_hours, 1e-9):.0f}',
             )
         )
     return rows
@@ -119,5 +123,5 @@ def _plot(axes, results: dict[str, dict], part: str) -> None:
 
 
 def _swept(accuracy: dict, part: str) -> list[str]:
-    begin = {'lam': 'lam_', 'tune': 'tune_'}.get(part)
+    begin = {'lam': 'lam_', 'tune-lr': 'tune_lr_', 'tune-rate': 'tune_'}.get(part)
     return [arm for arm in accuracy if (arm.startswith(begin) if begin else '_rate_' in arm)]

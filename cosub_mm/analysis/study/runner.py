@@ -17,6 +17,7 @@ from .protocol import TEACHER, Run
 __all__ = ['RunFailed', 'make_runs', 'results_in']
 
 RESULT = 'result.json'
+TIMES = 'times.json'
 
 
 class RunFailed(RuntimeError):
@@ -87,7 +88,8 @@ def make_runs(
                     left = seconds / made * (len(missing) - made) / 60
                     say(
                         f'{futures[future].folder}: {result["accuracy"]:.2f} % in '
-                        f'{result["seconds"] / 60:.1f} min; {made} of {len(missing)}, about '
+                        f'{result["seconds"] / 60:.1f} min ({result["core_seconds"] / 60:.1f} of a '
+                        f'core); {made} of {len(missing)}, about '
                         f'{left:.0f} min left'
                     )
             except BaseException:
@@ -105,14 +107,18 @@ def _make(run: Run, work_dir: Path, root: Path, fingerprint: str, options, data_
     config = str(root / f'configs/study/{run.config}.py')
     resume = ['--resume'] if _last(folder) else []
     start = time.monotonic()
-    _call(
+    used = _call(
         root,
         folder / 'train.log',
         ['tools/train.py', config, '--work-dir', str(folder), *data, *resume],
         settings,
     )
-    seconds = time.monotonic() - start + _before(folder)
-    write_atomically(folder / 'seconds.json', json.dumps(seconds).encode())
+    before = _before(folder)
+    times = dict(
+        seconds=before['seconds'] + time.monotonic() - start,
+        core_seconds=before['core_seconds'] + used,
+    )
+    write_atomically(folder / TIMES, json.dumps(times).encode())
     test = [s for s in settings if not s.startswith('model.teacher_checkpoint')]
     metrics, kept = folder / 'metrics.json', ['--work-dir', str(folder / 'test')]
     _call(
@@ -128,17 +134,17 @@ def _make(run: Run, work_dir: Path, root: Path, fingerprint: str, options, data_
         seed=run.seed,
         accuracy=values['accuracy/top1'],
         metrics=values,
-        seconds=seconds,
+        **times,
         finished=time.strftime('%Y-%m-%d %H:%M'),
     )
     write_atomically(folder / RESULT, json.dumps(result, indent=1).encode())
     return result
 
 
-def _before(folder: Path) -> float:
-    """Seconds of an earlier start that got as far as the test."""
-    file = folder / 'seconds.json'
-    return json.loads(file.read_text()) if file.is_file() else 0.0
+def _before(folder: Path) -> dict[str, float]:
+    """Times of an earlier start that got as far as the test."""
+    file = folder / TIMES
+    return json.loads(file.read_text()) if file.is_file() else dict(seconds=0.0, core_seconds=0.0)
 
 
 def _last(folder: Path) -> Path | None:
@@ -146,23 +152,27 @@ def _last(folder: Path) -> Path | None:
     return files[-1] if files else None
 
 
-def _call(root: Path, log: Path, command: list[str], settings: Sequence[str]) -> None:
+def _call(root: Path, log: Path, command: list[str], settings: Sequence[str]) -> float:
+    """Run a tool; returns the seconds of a core that it took, which no neighbour adds to."""
     paths = [str(root), os.environ.get('PYTHONPATH', '')]
     env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=os.pathsep.join(filter(None, paths)))
     command = [sys.executable, str(root / command[0]), *command[1:], '--cfg-options', *settings]
     with open(log, 'a', encoding='utf-8') as file:
-        process = subprocess.run(
+        process = subprocess.Popen(
             command,
             cwd=root,
             env=env,
             stdout=file,
             stderr=subprocess.STDOUT,
-            check=False,
             preexec_fn=end_with_parent,  # a study that is killed leaves no run behind
         )
+        _, status, usage = os.wait4(process.pid, 0)
+    # What Popen would otherwise ask the system for, which has forgotten the process by now.
+    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         last = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()[-1:]
         raise RunFailed(
             f'{Path(command[1]).name} ended with {process.returncode}; see {log}: '
             f'{" ".join(last)[:300]}. The same command goes on from here.'
         )
+    return usage.ru_utime + usage.ru_stime
