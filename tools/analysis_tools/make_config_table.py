@@ -20,34 +20,18 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from cosub_mm.analysis.complexity import complexity, default_shape
+from cosub_mm.analysis.metafiles import DOWNSTREAM, V2, VAL, downstream_metafile, metafile
 from cosub_mm.launch.errors import run_tool, user_errors
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMBERS = 'configs/paper_numbers.csv'
 RECIPES, RUNS = 'configs/paper_recipes.csv', 'configs/paper_runs.csv'
 OLD_NAMES = 'configs/old_names.csv'
-LAST_VERSION_OF_OLD_NAMES = '0.1'
-VAL, V2 = 'ImageNet top-1', 'ImageNet-V2 top-1'
 GPUS_OF_A_MACHINE = 8
 FOLDERS = {
     'cosub': 'Cosub',
     'baselines': 'Supervised baselines, and the other strategies of Table 4',
     'ablations': 'Ablations',
-}
-# Folders whose tables are written by hand: their configs have names, and the paper's numbers.
-DOWNSTREAM = {
-    'ade20k': 'Semantic Segmentation',
-    'transfer': 'Image Classification',
-}
-DATA = {
-    '512': 'ADE20K',
-    '640': 'ADE20K',
-    'cars': 'Stanford Cars',
-    'cifar10': 'CIFAR-10',
-    'cifar100': 'CIFAR-100',
-    'flowers102': 'Flowers-102',
-    'inat18': 'iNaturalist 2018',
-    'inat19': 'iNaturalist 2019',
 }
 # The strategies of Table 4 beside cosub and the supervised one, as names of configs end in them.
 METHODS = ('kd-cosub', 'kd', 'mean-teacher', 'co-training', 'masksub')
@@ -212,103 +196,15 @@ def readme(rows: Sequence[Row]) -> str:
     return text
 
 
-def metafile(rows: Sequence[Row], folder: str, old_names: dict[str, list[str]]) -> str:
-    """Models of a folder as mim and ``mmpretrain.get_model`` read them, old names last."""
-    rows = [row for row in rows if row.path.startswith(f'{folder}/')]
-    content = dict(
-        Collections=[_collection(folder, 'ImageNet-1k, ImageNet-21k', 'configs/README.md')],
-        Models=[
-            {
-                'Name': row.name,
-                'In Collection': _title(folder),
-                'Metadata': {'FLOPs': row.flops, 'Parameters': row.params},
-                **_results(row),
-                'Config': f'configs/{row.path}',
-            }
-            for row in rows
-        ]
-        + [
-            {
-                'Name': old,
-                'In Collection': _title(folder),
-                'Metadata': {
-                    'Note': f'old name of {row.name}, last in version {LAST_VERSION_OF_OLD_NAMES}'
-                },
-                'Config': f'configs/{row.path}',
-            }
-            for row in rows
-            for old in old_names.get(row.path, ())
-        ],
-    )
-    return yaml.safe_dump(content, sort_keys=False)
-
-
-def downstream_metafile(root: Path, folder: str) -> str:
-    """Segmentation or transfer configs by name, with the paper's numbers."""
-    numbers, models = read_numbers(root), []
-    for file in sorted((root / 'configs' / folder).glob('*.py')):
-        data = DATA[file.stem.rpartition('_')[2]]
-        results = [
-            dict(
-                Task=DOWNSTREAM[folder],
-                Dataset=data,
-                Metrics={
-                    f'{number["metric"]} (paper, Table {number["table"]})': float(number['value'])
-                },
-            )
-            for number in numbers.get(f'{folder}/{file.name}', ())
-            if number['value']
-        ]
-        models.append(
-            {
-                'Name': f'{folder}_{file.stem}',
-                'In Collection': _title(folder),
-                'Metadata': {'Training Data': data},
-                **(dict(Results=results) if results else {}),
-                'Config': f'configs/{folder}/{file.name}',
-            }
-        )
-    data = 'ADE20K' if folder == 'ade20k' else 'six data sets'
-    collection = _collection(folder, data, f'configs/{folder}/README.md')
-    return yaml.safe_dump(dict(Collections=[collection], Models=models), sort_keys=False)
-
-
-def _title(folder: str) -> str:
-    return f'CoSub {folder}'
-
-
-def _collection(folder: str, data: str, readme: str) -> dict:
-    paper = dict(
-        Title='Co-training 2^L Submodels for Visual Recognition',
-        URL='https://arxiv.org/abs/2212.04884',
-    )
-    metadata = {'Training Data': data}
-    return dict(Name=_title(folder), Metadata=metadata, Paper=paper, README=readme)
-
-
-def _results(row: Row) -> dict[str, list[dict]]:
-    """The paper's numbers; the name of each metric says that they are the paper's."""
-    data = {VAL: 'ImageNet-1k', V2: 'ImageNet-V2'}
-    results = [
-        dict(
-            Task='Image Classification',
-            Dataset=data[number['metric']],
-            Metrics={f'Top 1 Accuracy (paper, Table {number["table"]})': float(number['value'])},
-        )
-        for number in row.numbers
-        if number['value']
-    ]
-    return dict(Results=results) if results else {}
-
-
 def make_files(root: Path) -> dict[str, str]:
     """Path and text of all that this command writes."""
     rows = make_rows(root)
     files = {'configs/README.md': readme(rows)}
     for folder in FOLDERS:
         files[f'configs/{folder}/metafile.yml'] = metafile(rows, folder, read_old_names(root))
+    numbers = read_numbers(root)
     for folder in DOWNSTREAM:
-        files[f'configs/{folder}/metafile.yml'] = downstream_metafile(root, folder)
+        files[f'configs/{folder}/metafile.yml'] = downstream_metafile(root, folder, numbers)
     imports = [f'configs/{folder}/metafile.yml' for folder in (*FOLDERS, *DOWNSTREAM)]
     files['model-index.yml'] = yaml.safe_dump(dict(Import=imports))
     return files
