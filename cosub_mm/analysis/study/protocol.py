@@ -30,10 +30,10 @@ ARMS = {
 LAMS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)  # of the paper's Table 5
 RATES = (0.05, 0.1, 0.2, 0.3)
 SWEEP_SEEDS = 4
-TUNED_LRS = (5e-4, 1e-3, 2e-3, 4e-3)
+TUNED_LRS = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
 # No 0 among them: without stochastic depth there are no submodels to compare.
 TUNED_RATES = (0.05, 0.1, 0.2)
-TUNE_SEEDS = 2
+TUNE_SEEDS = 1
 PARTS = ('main', 'lam', 'rate', 'tune-lr', 'tune-rate')
 TEACHER = 'teacher'
 
