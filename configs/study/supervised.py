@@ -15,7 +15,7 @@ model = dict(
         in_channels=64,
         init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02),
     ),
-    drop_path_rate=0.1,
+    drop_path_rate=0.05,
 )
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.05, betas=(0.9, 0.99), fused=True),
