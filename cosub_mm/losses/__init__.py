@@ -10,7 +10,7 @@ from .images import (
     smooth_labels,
     submodel_loss,
 )
-from .pixels import cosub_pixel_loss, pixel_agreement
+from .pixels import cosub_pixel_loss, pixel_accuracy, pixel_agreement
 from .teachers import distillation_loss, label_loss, teacher_loss
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     'distillation_loss',
     'label_loss',
     'multi_hot',
+    'pixel_accuracy',
     'pixel_agreement',
     'smooth_labels',
     'submodel_loss',

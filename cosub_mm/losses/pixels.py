@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .images import check_lam
 
-__all__ = ['cosub_pixel_loss', 'pixel_agreement']
+__all__ = ['cosub_pixel_loss', 'pixel_accuracy', 'pixel_agreement']
 
 
 def cosub_pixel_loss(
@@ -81,12 +81,28 @@ def pixel_agreement(logits: Tensor, valid: Tensor) -> Tensor:
     decisions = logits.detach().argmax(dim=2)
     submodels = len(decisions)
     same = sum(
-        (decisions[i] == decisions[j])[valid].sum()
+        ((decisions[i] == decisions[j]) & valid).sum()  # an index would wait for the device
         for i in range(submodels)
         for j in range(i + 1, submodels)
     )
     pairs = submodels * (submodels - 1) // 2
     return same / (pairs * valid.sum().clamp(min=1))
+
+
+def pixel_accuracy(logits: Tensor, target: Tensor, ignore_index: int = 255) -> Tensor:
+    """Share of the labelled pixels whose most probable class is the right one, in per cent.
+
+    Args:
+        logits: (batch, classes, height, width).
+        target: class indices, (batch, height, width).
+        ignore_index: label of the pixels that have none.
+
+    Returns:
+        A scalar in [0, 100]; 0 without a labelled pixel. The device is not waited for.
+    """
+    valid = target != ignore_index
+    right = (logits.detach().argmax(dim=1) == target) & valid
+    return 100.0 * right.sum() / valid.sum().clamp(min=1)
 
 
 def _check_labels(target: Tensor, valid: Tensor, classes: int, ignore_index: int) -> None:

@@ -2,24 +2,29 @@
 
 from typing import Any
 
-import torch
 from mmengine.logging import MMLogger
-from mmseg.models import EncoderDecoder, accuracy
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
-from mmseg.models.losses import CrossEntropyLoss
+from mmseg.models import EncoderDecoder
 from mmseg.models.utils import resize
 from mmseg.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
-from cosub_mm.losses import check_lam, cosub_pixel_loss, pixel_agreement
+from cosub_mm.losses import check_lam, cosub_pixel_loss, pixel_accuracy, pixel_agreement
 from cosub_mm.models.drop_path import drop_branches, require_drop_rate
 from cosub_mm.stochastic_depth import copy_batch_late
+
+from .head_loss import (
+    WaitFreeHeads,
+    keeps_base_loss,
+    loss_of_head,
+    plain_cross_entropy,
+    target_of,
+)
 
 __all__ = ['CosubSegmentor']
 
 
 @MODELS.register_module()
-class CosubSegmentor(EncoderDecoder):
+class CosubSegmentor(WaitFreeHeads, EncoderDecoder):
     """An ``EncoderDecoder`` trained by cosub on the segmentation loss itself.
 
     The paper pre-trains with cosub and fine-tunes UperNet without it; this goes beyond. Each batch
@@ -107,16 +112,16 @@ class CosubSegmentor(EncoderDecoder):
 
     def _decode_head_losses(self, feats: list[Tensor], data_samples: list) -> dict[str, Tensor]:
         head = self.decode_head
-        target = torch.stack([sample.gt_sem_seg.data for sample in data_samples]).squeeze(1).long()
+        target = target_of(data_samples)
         logits = self._upsampled_logits(feats, target.shape[-2:])
         submodels = logits.unflatten(0, (self.num_submodels, len(target)))
         losses = cosub_pixel_loss(submodels, target, self.lam, head.ignore_index)
-        weight = self._head_loss().loss_weight
+        weight = loss_of_head(head).loss_weight
         copies = target.repeat(self.num_submodels, 1, 1)
         return {
             'decode.loss_label': weight * losses['loss_label'],
             'decode.loss_cosub': weight * losses['loss_cosub'],
-            'decode.acc_seg': accuracy(logits.detach(), copies, ignore_index=head.ignore_index),
+            'decode.acc_seg': pixel_accuracy(logits, copies, head.ignore_index),
             'decode.agreement': pixel_agreement(submodels, target != head.ignore_index),
         }
 
@@ -130,23 +135,16 @@ class CosubSegmentor(EncoderDecoder):
             )
         return resize(logits, size=size, mode='bilinear', align_corners=self.align_corners)
 
-    def _head_loss(self) -> nn.Module:
-        loss = self.decode_head.loss_decode
-        return loss[0] if isinstance(loss, nn.ModuleList) and len(loss) == 1 else loss
-
     def _check_head_loss(self) -> None:
         """The formula replaces the head's loss, so the two must be the same for one submodel."""
-        head, loss = self.decode_head, self._head_loss()
-        for name in ('loss', 'loss_by_feat'):
-            if getattr(type(head), name) is not getattr(BaseDecodeHead, name):
-                raise ValueError(
-                    f'{type(head).__name__} computes its loss in its own way (several outputs, '
-                    f'points, further terms), which CosubSegmentor would drop. Use a head with one '
-                    f'score a class and pixel, such as UPerHead, or SupervisedSegmentor.'
-                )
-        plain = isinstance(loss, CrossEntropyLoss) and not (loss.use_sigmoid or loss.use_mask)
-        weighted = getattr(loss, 'class_weight', None) is not None
-        if not plain or weighted or head.sampler is not None:
+        head, loss = self.decode_head, loss_of_head(self.decode_head)
+        if not keeps_base_loss(head):
+            raise ValueError(
+                f'{type(head).__name__} computes its loss in its own way (several outputs, '
+                f'points, further terms), which CosubSegmentor would drop. Use a head with one '
+                f'score a class and pixel, such as UPerHead, or SupervisedSegmentor.'
+            )
+        if not plain_cross_entropy(head):
             raise ValueError(
                 f'CosubSegmentor co-trains on softmax cross-entropy; the loss of '
                 f'{type(head).__name__} is {type(loss).__name__} with sigmoid, masks, class '

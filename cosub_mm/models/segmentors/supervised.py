@@ -7,15 +7,18 @@ from mmseg.registry import MODELS
 
 from cosub_mm.models.drop_path import drop_branches
 
+from .head_loss import WaitFreeHeads
+
 __all__ = ['SupervisedSegmentor']
 
 
 @MODELS.register_module()
-class SupervisedSegmentor(EncoderDecoder):
+class SupervisedSegmentor(WaitFreeHeads, EncoderDecoder):
     """An ``EncoderDecoder`` with efficient stochastic depth in its backbone.
 
     Stochastic depth is part of the model, so that whatever stands in ``custom_hooks`` cannot
-    switch it off. Losses, prediction and state_dict are EncoderDecoder's own.
+    switch it off. Losses, prediction and state_dict are EncoderDecoder's; plain cross-entropy
+    does not wait for the device.
 
     Args:
         backbone: as in EncoderDecoder.
