@@ -26,6 +26,8 @@ __all__ = [
 
 # Where models of mmpretrain and mmseg keep what is most of their work.
 BACKBONE_NAMES = ('backbone', 'model')
+# Of torch._dynamo.config: what a block notes is done once, not again in the backward pass.
+CHECKPOINT_OPTION = 'skip_fwd_side_effects_in_bwd_under_checkpoint'
 # These are never called, so that a wrapped forward of theirs would do nothing.
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict)
 _WITH_CUDA_GRAPHS = ('reduce-overhead', 'max-autotune')
@@ -173,7 +175,13 @@ def compile_backbone(model: nn.Module, options: dict, checkpointed: bool = False
     name, backbone = _backbone(model)
     if checkpointed:
         # Otherwise the compiler gives up on the whole backbone, in silence.
-        torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True
+        if not hasattr(torch._dynamo.config, CHECKPOINT_OPTION):
+            raise ExecutionError(
+                f'--compile with activation checkpointing needs a torch whose compiler has the '
+                f'option {CHECKPOINT_OPTION} (2.11 has, 2.6 has not); this is {torch.__version__}. '
+                f'Leave one of the two out, or install a newer torch.'
+            )
+        setattr(torch._dynamo.config, CHECKPOINT_OPTION, True)
     backbone.compile(**options)
     peer = getattr(model.module if is_model_wrapper(model) else model, 'peer', None)
     if peer is not None:  # of two models trained together

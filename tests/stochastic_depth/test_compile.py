@@ -15,6 +15,9 @@ from cosub_mm.stochastic_depth import (
 )
 from tests.stochastic_depth import models
 
+CHECKPOINT_OPTION = 'skip_fwd_side_effects_in_bwd_under_checkpoint'
+OLD = tuple(map(int, torch.__version__.split('.')[:2])) < (2, 11)  # 2.6 was tried, and 2.11
+
 
 @pytest.fixture(autouse=True)
 def fresh():
@@ -48,6 +51,7 @@ def test_one_graph_without_recompilation(rate):
     assert len(graphs) == 1
 
 
+@pytest.mark.skipif(OLD, reason='torch 2.6 compiles anew for each number of rows')
 def test_batches_of_any_size_share_one_more_graph():
     graphs = []
     compiled = torch.compile(vit(), backend=counting(graphs), fullgraph=True)
@@ -133,9 +137,13 @@ def test_module_compile_copies_the_batch_late(make):
     assert len(graphs) == 1
 
 
-@torch._dynamo.config.patch(skip_fwd_side_effects_in_bwd_under_checkpoint=True)
-def test_activation_checkpointing_in_a_compiled_model():
+@pytest.mark.skipif(
+    not hasattr(torch._dynamo.config, CHECKPOINT_OPTION),
+    reason='this torch cannot compile checkpointed side effects',
+)
+def test_activation_checkpointing_in_a_compiled_model(monkeypatch):
     """One graph with torch's switch for it; the gradients are those without checkpointing."""
+    monkeypatch.setattr(torch._dynamo.config, CHECKPOINT_OPTION, True)
     model, x = vit().double(), torch.randn(5, 3, 32, 32, dtype=torch.float64)
     results = []
     for checkpointing in (False, True):

@@ -102,8 +102,10 @@ def close(left: list[Tensor], right: list[Tensor], tolerance: float = 1e-9) -> b
 
 
 def _own_dtype(part: nn.Module) -> torch.dtype | None:
-    own = part.parameters(recurse=False)
-    return next((p.dtype for p in own if p.is_floating_point()), None)
+    for parameter in part.parameters(recurse=False):  # torch 2.6 compiles no next() with a default
+        if parameter.is_floating_point():
+            return parameter.dtype
+    return None
 
 
 def _cast_inputs(part: nn.Module, args: tuple) -> tuple:
