@@ -1,7 +1,7 @@
 # Cosub pre-training of a small ResNet on 4,000 digits. No table of the paper: all values are ours.
 _base_ = [
     '../_base_/models/resnet_demo.py',
-    '../_base_/datasets/demo_digits_28.py',
+    '../_base_/datasets/demo_digits_20.py',
     '../_base_/default_runtime.py',
 ]
 model = dict(

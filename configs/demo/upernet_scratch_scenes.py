@@ -3,11 +3,11 @@
 _base_ = [
     '../_base_/models/resnet_demo.py',
     '../_base_/models/upernet_vit.py',
-    '../_base_/datasets/demo_scenes_64.py',
+    '../_base_/datasets/demo_scenes_48.py',
     '../_base_/seg_runtime.py',
 ]
 model = dict(
-    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3, size=(64, 64)),
+    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3, size=(48, 48)),
     backbone=dict(
         _delete_=True, type='mmpretrain.ResNet', out_indices=(0, 1, 2), **_base_.pop('resnet')
     ),
@@ -22,9 +22,9 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=40),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, begin=40, end=400, by_epoch=False),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, begin=40, end=600, by_epoch=False),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=400, val_interval=100)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=600, val_interval=150)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-default_hooks = dict(checkpoint=dict(interval=100, max_keep_ckpts=2), logger=dict(interval=20))
+default_hooks = dict(checkpoint=dict(interval=150, max_keep_ckpts=2), logger=dict(interval=20))

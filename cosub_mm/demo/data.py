@@ -7,10 +7,10 @@ The rule, written down before the runs:
 - Places: scikit-image's photographs of four textures. The left five eighths of each serve training,
   the rest validation. Neither a validation digit nor a validation place is in any training picture.
 - ``digits``, in ImageNet's layout: each digit once, 28 x 28, over a piece of one texture.
-- ``scenes``, in ADE20k's layout: 1,000 for training, 100 for validation, 64 x 64, of one or two
-  textures and two to four digits of 24 to 32 pixels that do not overlap (one without room is left
+- ``scenes``, in ADE20k's layout: 1,000 for training, 100 for validation, 48 x 48, of one or two
+  textures and two to four digits of 18 to 24 pixels that do not overlap (one without room is left
   out). A texture is darkened to .2 to .5 of its values and a stroke is at least 200, so that every
-  pixel's class can be told: a digit is all within 3 pixels of its stroke, a rim of 1 pixel around
+  pixel's class can be told: a digit is all within 2 pixels of its stroke, a rim of 1 pixel around
   it has no label, and the rest is its texture. 14 classes: ten digits, four textures.
 - No picture is mirrored in training or test: a mirrored digit is no digit.
 
@@ -45,14 +45,14 @@ SPLITS = {'train': 'training', 'val': 'validation'}
 
 TRAIN_DIGITS_PER_CLASS = 400
 SCENES = {'train': 1000, 'val': 100}
-DIGIT_SIZE, SCENE_SIZE = 28, 64
+DIGIT_SIZE, SCENE_SIZE = 28, 48
 # Of a scene: digits to place, and the side of a digit's picture in pixels.
-DIGITS, SIDES = (2, 4), (24, 32)
+DIGITS, SIDES = (2, 4), (18, 24)
 # What a texture's values are multiplied by, and the values of strokes: any stroke is brighter.
 SHADE, INK = (0.2, 0.5), (200, 255)
 # Pixels around a stroke that belong to the digit, and those up to which no class is right.
-REGION, RIM = 3, 4
-VERSION = '2'
+REGION, RIM = 2, 3
+VERSION = '3'
 
 
 def make_demo_data(root: str | Path, progress: bool = True) -> list[DatasetReport]:

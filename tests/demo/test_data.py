@@ -62,7 +62,7 @@ def test_scenes_are_in_the_layout_of_ade20k(tmp_path, small):
         assert [p.stem for p in images] == [p.stem for p in masks] and len(images) == number
         for image, mask in zip(images, masks):
             labels = np.asarray(Image.open(mask))
-            assert Image.open(image).size == labels.shape[::-1] == (64, 64)
+            assert Image.open(image).size == labels.shape[::-1] == (48, 48)
             assert labels.dtype == np.uint8 and labels.max() <= len(demo.CLASSES)
             assert (labels > 10).any() and ((labels > 0) & (labels <= 10)).any()
 
@@ -142,7 +142,7 @@ def test_digit_is_the_region_around_its_stroke():
 
 
 def test_configs_name_the_same_classes():
-    cfg = Config.fromfile('configs/_base_/datasets/demo_scenes_64.py')
+    cfg = Config.fromfile('configs/_base_/datasets/demo_scenes_48.py')
     assert tuple(cfg.metainfo.classes) == demo.CLASSES
     assert len(cfg.metainfo.palette) == len(demo.CLASSES)
 

