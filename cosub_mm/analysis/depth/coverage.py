@@ -145,7 +145,9 @@ def explain_equality() -> str:
         f'dropping changes the output; evaluation is bit-identical before, with and after. '
         f'*Refused*: `apply_stochastic_depth` raises and names the block, the reason and how to '
         f'register it. *Masked* branches drop as DropPath does, without saving. No row is *half '
-        f'covered*: no addition to the stream within a block is left without a branch. *All '
+        f'covered*: no addition to the stream within a block is left without a branch; where the '
+        f'authors placed DropPaths (timm, mmpretrain, mmseg), their choice is kept, and additions '
+        f'that they left out (position encodings) are counted in the row. Elsewhere also: *all '
         f'dropped*: at a rate of .9999 a block hands on exactly what it is given, or, where its '
         f'shortcut is projected or its sum normed, no branch gets a gradient. *FLOPs of the blocks '
         f"at .5*: of a training step, over those without drop, by torch's counter (a projected "
