@@ -95,6 +95,27 @@ def test_compiled_subset_equals_compiled_mask(name):
         torch.testing.assert_close(subset, mask, rtol=1e-9, atol=tolerance)
 
 
+def test_compiled_under_autocast_equals_mask():
+    """bfloat16, the usual setting, up to its rounding; float32 gives the size of the values."""
+    x = torch.randn(6, 3, 32, 32)
+
+    def compiled(model):
+        run = torch.compile(model, backend='aot_eager', fullgraph=True)
+
+        def call(inputs):
+            with torch.autocast('cpu', torch.bfloat16):
+                return run(inputs).float()
+
+        return call
+
+    exact = compare_with_mask(vit(depth=2), x, lambda model: model)[0]
+    for mask, subset, size in zip(
+        *compare_with_mask(vit(depth=2), x, compiled), exact, strict=True
+    ):
+        tolerance = 0.05 * float(size.abs().max())
+        torch.testing.assert_close(subset, mask, rtol=0.05, atol=tolerance)
+
+
 @pytest.mark.skipif(not shutil.which('g++'), reason='inductor needs a C++ compiler on the CPU')
 def test_inductor_keeps_the_rows_of_mask():
     """It may run random operations in another order: with two a branch the rows differed."""
