@@ -14,9 +14,9 @@ from cosub_mm.stochastic_depth import (
     remove_stochastic_depth,
 )
 from tests.stochastic_depth import models
+from tests.stochastic_depth.oldest import not_in_old_torch
 
 CHECKPOINT_OPTION = 'skip_fwd_side_effects_in_bwd_under_checkpoint'
-OLD = tuple(map(int, torch.__version__.split('.')[:2])) < (2, 11)  # 2.6 was tried, and 2.11
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def test_one_graph_without_recompilation(rate):
     assert len(graphs) == 1
 
 
-@pytest.mark.skipif(OLD, reason='torch 2.6 compiles anew for each number of rows')
+@not_in_old_torch('compiles anew for each number of rows')
 def test_batches_of_any_size_share_one_more_graph():
     graphs = []
     compiled = torch.compile(vit(), backend=counting(graphs), fullgraph=True)
@@ -72,7 +72,7 @@ def compare_with_mask(model, x, compile_it):
     return results
 
 
-MMENGINE = pytest.mark.skipif(OLD, reason="torch 2.6 cannot compile mmengine's decorators")
+MMENGINE = not_in_old_torch("cannot compile mmengine's decorators")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import pytest
 import timm
 import torch
 import torch.distributed as dist
@@ -108,6 +109,10 @@ def _fsdp_job(rank, implementation):
 
 
 def test_fsdp_gives_the_weights_of_masking(tmp_path):
+    from tests.stochastic_depth.oldest import OLD_TORCH  # the jobs run this file without tests
+
+    if OLD_TORCH:
+        pytest.skip('torch 2.6 has no FSDP2 on the CPU')
     results = {job: _spawn(job, tmp_path) for job in ('mask', 'subset')}
     start = dict(_vit().named_parameters())
     moved = 0

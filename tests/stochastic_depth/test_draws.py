@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from cosub_mm.stochastic_depth import apply_stochastic_depth, block_rates
 from cosub_mm.stochastic_depth.rows.draw import draw_rows, draw_rows_at_once
 from cosub_mm.stochastic_depth.step import plan
+from tests.stochastic_depth.oldest import not_in_old_torch
 
 CPU = torch.device('cpu')
 DEPTH = 3
@@ -67,6 +68,10 @@ def test_each_row_of_each_branch_is_kept_with_its_probability():
     assert abs(both / steps - 0.8 * 0.55) < 5 * (0.44 * 0.56 / steps) ** 0.5  # one knows no other
 
 
+TOGETHER = not_in_old_torch('does not say whether a pass may be computed anew: no draw is shared')
+
+
+@TOGETHER
 @pytest.mark.parametrize('implementation', ['mask', 'subset'])
 def test_a_pass_draws_once_for_all_its_branches(implementation, together):
     model, names = vit(implementation=implementation), []
@@ -97,6 +102,7 @@ def test_what_may_be_computed_anew_draws_for_itself(reentrant, together):
     assert not together
 
 
+@TOGETHER
 def test_blocks_outside_a_pass_draw_for_themselves(together):
     model, x = vit(), torch.randn(6, 3, 32, 32)
 
@@ -115,6 +121,7 @@ def test_blocks_outside_a_pass_draw_for_themselves(together):
     assert torch.equal(*results) and together == [2 * DEPTH]
 
 
+@TOGETHER
 def test_a_copy_made_within_a_pass_has_none_of_its_rows(together):
     model, x = vit(), torch.randn(6, 3, 32, 32)
     twins = []

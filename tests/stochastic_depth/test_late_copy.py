@@ -15,9 +15,10 @@ from cosub_mm.stochastic_depth import (
     remove_stochastic_depth,
 )
 from tests.stochastic_depth import models
+from tests.stochastic_depth.oldest import OLD_TIMM
 
 # These read their batch size before the blocks: what is copied is the output of their stem.
-STEM = ('timm-pit', 'mm-xcit')
+STEM = ('timm-pit', 'mm-xcit', *(('timm-xcit',) if OLD_TIMM else ()))
 
 
 def run(model, x, copies, late):

@@ -15,6 +15,7 @@ from cosub_mm.stochastic_depth import (
 )
 from cosub_mm.stochastic_depth.places import table
 from tests.stochastic_depth import models
+from tests.stochastic_depth.oldest import OLD_TIMM
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +97,8 @@ def naflex(rows):
     )
 
 
-@pytest.mark.parametrize('rope', ['', 'axial', 'mixed'])
+# timm 1.0.22 takes device for dtype in its mixed rotary embedding.
+@pytest.mark.parametrize('rope', ['', 'axial', *(() if OLD_TIMM else ('mixed',))])
 @pytest.mark.parametrize('example', ['own', 'image'])
 def test_naflex_vit_trains_on_its_own_input(rope, example):
     model = timm.create_model(
