@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from cosub_mm.analysis.study.protocol import ARMS, PARTS, Run, hold_protocol, runs_of
 from cosub_mm.analysis.study.report import main_table, write_report
@@ -81,6 +82,29 @@ def test_every_arm_has_a_config_and_its_seeds():
     assert [run.seed for run in runs_of('main', ['cosub'])] == list(range(8))
     with pytest.raises(ValueError, match='unknown arms'):
         runs_of('main', ['dino'])
+
+
+def test_arms_differ_from_the_baseline_in_their_strategy_alone():
+    """Same network, data, optimizer and length; what was chosen is what docs/study.md says."""
+    baseline = Config.fromfile(CONFIGS / 'supervised.py')
+    assert (baseline.optim_wrapper.optimizer.lr, baseline.model.drop_path_rate) == (4e-3, 0.05)
+    strategy = ('model', 'train_cfg', 'default_hooks')
+    for arm in ARMS:
+        cfg = Config.fromfile(CONFIGS / f'{arm}.py')
+        assert {k: v for k, v in cfg.items() if k not in strategy} == {
+            k: v for k, v in baseline.items() if k not in strategy
+        }, arm
+        assert (cfg.model.backbone, cfg.model.head) == (
+            baseline.model.backbone,
+            baseline.model.head,
+        )
+        epochs = cfg.train_cfg.max_epochs
+        assert epochs == baseline.train_cfg.max_epochs * (1 + (arm == 'supervised_equal')), arm
+        assert cfg.train_cfg.val_interval == cfg.default_hooks.checkpoint.interval == epochs, arm
+    teacher = Config.fromfile(CONFIGS / 'teacher.py').train_cfg.max_epochs
+    for arm in ('kd', 'kd_cosub'):
+        checkpoint = Config.fromfile(CONFIGS / f'{arm}.py').model.teacher_checkpoint
+        assert Path(checkpoint).name == f'epoch_{teacher}.pth'
 
 
 def runs_needs_less(arm: str) -> bool:
