@@ -1,5 +1,6 @@
 """One small model of every family of timm, and one for every further class of block."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -137,7 +138,16 @@ def timm_block_candidates() -> Iterator[Candidate]:
         families = [c.build(c.sides[-1]) for c in timm_candidates() if isinstance(c, Candidate)]
     seen = {cls for model in families for cls in _block_classes(model)}
     smallest: dict[type, tuple[int, str]] = {}
-    for name in timm.list_models():
+    names = timm.list_models()
+    start = time.perf_counter()
+    for number, name in enumerate(names):
+        if number % 100 == 0:  # minutes pass before the first candidate is known
+            minutes = (time.perf_counter() - start) / 60
+            left = f', {minutes / number * (len(names) - number):.0f} min left' if number else ''
+            print(
+                f'classes of block: looked through {number} of {len(names)} models{left}',
+                flush=True,
+            )
         model = _on_meta(name)
         if model is None:
             continue
