@@ -8,6 +8,7 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import timm
@@ -113,12 +114,12 @@ def classification(rounds: int, warmup: int, images: int = 64) -> dict[str, dict
             order = random.Random(0)
             for number in range(warmup + rounds):
                 for name in order.sample(list(ways), len(ways)):
-                    parts, step = ways[name]
-                    parts.iteration(step)
+                    parts, batch, step = ways[name]
+                    parts.iteration(partial(step, batch()))
                 if number + 1 == warmup:
-                    for parts, _ in ways.values():
+                    for parts, *_ in ways.values():
                         parts.seconds.clear()
-            return {name: dict(parts.seconds) for name, (parts, _) in ways.items()}
+            return {name: dict(parts.seconds) for name, (parts, *_) in ways.items()}
     finally:
         torch.set_num_threads(threads)
 
@@ -137,7 +138,7 @@ def table(times: dict[str, dict[str, list[float]]]) -> str:
     return '\n'.join(lines)
 
 
-def _ours(folder: Path, signals: StopSignals, inputs, labels) -> tuple[_Parts, Callable]:
+def _ours(folder: Path, signals: StopSignals, inputs, labels) -> tuple[_Parts, Callable, Callable]:
     width = dict(embed_dims=8, num_layers=_DEPTH, num_heads=2, feedforward_channels=32)
     cfg = Config(
         dict(
@@ -186,14 +187,14 @@ def _ours(folder: Path, signals: StopSignals, inputs, labels) -> tuple[_Parts, C
     parts.watch(wrapper, 'backward', 'backward')
     parts.watch(wrapper, 'step', 'optimizer')
 
-    def step() -> None:
+    def batch() -> dict:  # the workers' task
         samples = [DataSample().set_gt_label(label) for label in labels]
-        loop.run_iter(0, dict(inputs=inputs, data_samples=samples))
+        return dict(inputs=inputs, data_samples=samples)
 
-    return parts, step
+    return parts, batch, partial(loop.run_iter, 0)
 
 
-def _by_hand(inputs, labels) -> tuple[_Parts, Callable]:
+def _by_hand(inputs, labels) -> tuple[_Parts, Callable, Callable]:
     model = timm.create_model(
         'deit3_small_patch16_224',
         depth=_DEPTH,
@@ -213,7 +214,7 @@ def _by_hand(inputs, labels) -> tuple[_Parts, Callable]:
     std = torch.tensor(_STD).view(3, 1, 1)
     parts, seen = _Parts(), []
 
-    def step() -> None:
+    def step(_: None) -> None:
         with parts('preprocessing'):
             images = (inputs.flip(1).float() - mean) / std
             images, target = _mixed(mix, images, labels)
@@ -227,7 +228,7 @@ def _by_hand(inputs, labels) -> tuple[_Parts, Callable]:
             optimizer.zero_grad()
         seen.append(loss.detach())  # as a loop does that logs
 
-    return parts, step
+    return parts, lambda: None, step
 
 
 def _mixed(mix: Mixup, images, labels) -> tuple[torch.Tensor, torch.Tensor]:

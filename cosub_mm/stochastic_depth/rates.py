@@ -7,6 +7,7 @@ from torch import nn
 
 from .places.drop_path import ends_of
 from .rows.schedule import block_rates
+from .step.module import StochasticDepth
 
 __all__ = ['drops_now', 'other_drop_rate', 'scale_drop_rates']
 
@@ -32,7 +33,8 @@ def scale_drop_rates(model: nn.Module, factor: float) -> None:
 
 def drops_now(model: nn.Module) -> bool:
     """Whether a forward pass of ``model`` in its present mode would drop anything."""
-    return any(end.active for end in ends_of(model))
+    # Asked in each step: in training the first end answers, without a walk over the whole model.
+    return any(isinstance(module, StochasticDepth) and module.active for module in model.modules())
 
 
 @contextmanager

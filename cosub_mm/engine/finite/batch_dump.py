@@ -13,6 +13,7 @@ __all__ = [
     'FOLDER',
     'decode_batch',
     'encode_batch',
+    'encode_states',
     'files_of',
     'random_states',
     'read_dump',
@@ -27,21 +28,28 @@ _PLAIN = (str, int, float, bool, type(None))
 
 
 def random_states() -> dict[str, Any]:
-    """States of Python, numpy and torch, as plain data."""
-    version, numbers, gauss = random.getstate()
-    name, keys, *rest = np.random.get_state()
+    """States of Python, numpy and torch: noted in each step, read in few."""
     states = dict(
-        python=[version, torch.tensor(numbers, dtype=torch.int64), gauss],
-        numpy=[name, torch.from_numpy(keys.astype(np.int64)), *rest],
-        torch=torch.get_rng_state(),
+        python=random.getstate(), numpy=np.random.get_state(), torch=torch.get_rng_state()
     )
     if torch.cuda.is_available():
         states['cuda'] = torch.cuda.get_rng_state()
     return states
 
 
+def encode_states(states: dict[str, Any]) -> dict[str, Any]:
+    """:func:`random_states` as plain data."""
+    version, numbers, gauss = states['python']
+    name, keys, *rest = states['numpy']
+    return dict(
+        states,
+        python=[version, torch.tensor(numbers, dtype=torch.int64), gauss],
+        numpy=[name, torch.from_numpy(keys.astype(np.int64)), *rest],
+    )
+
+
 def set_random_states(states: dict[str, Any]) -> None:
-    """Go back to :func:`random_states`."""
+    """Go back to the random states of :func:`encode_states`."""
     version, numbers, gauss = states['python']
     random.setstate((version, tuple(numbers.tolist()), gauss))
     name, keys, *rest = states['numpy']

@@ -42,7 +42,6 @@ class Step:
     in_parts: bool = False
     bad: Tensor | None = None
     undo: UndoableStep | None = None
-    norms: Copies | None = None
 
 
 class StepWatch:
@@ -68,6 +67,7 @@ class StepWatch:
         self.current = Step()
         self._last: Step | None = None
         self._answer = Answer()
+        self._copies, self._norms = Copies(), Copies()
 
     def begin(self, batch: Any, norms: list[Tensor]) -> None:
         """Before a forward pass.
@@ -77,7 +77,7 @@ class StepWatch:
             norms: running statistics, which the forward pass of a bad step must not change.
         """
         if not self.current.batches:
-            self.current.norms = Copies(norms)
+            self._norms.make(norms)
         self.current.batches.append(batch)
 
     def take(self, wrapper: OptimWrapper, take: Callable[[], None]) -> None:
@@ -97,13 +97,12 @@ class StepWatch:
         scaler = scaler if scaler is not None and scaler.is_enabled() else None
         _ask(step, grads, scaler is not None)
         if scaler is None:
-            step.undo = UndoableStep(optimizer, step.bad)
+            step.undo = UndoableStep(optimizer, step.bad, self._copies)
             take()
             step.undo.on_device()
         else:
             self._take_scaled(optimizer, grads, step.bad, take)
-        if step.norms is not None:
-            step.norms.bring_back(step.bad)
+        self._norms.bring_back(step.bad)
         self._answer.request(step.bad)
         self._last = step
 

@@ -2,12 +2,12 @@
 
 Whether a step is to be kept is known to the device long before the host could ask. So the step is
 taken, and its results are replaced by what stood there before, where a flag on the device says so.
-Multiplying by 0 would not do: 0 times NaN is NaN. The bits of a number times 0 are 0, whatever it
-was, so that the choice between two tensors is made on their bits, exactly.
+Tensors are laid end to end for it: the host calls a few operations, however many there are.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from operator import is_
 
 import torch
 from torch import Tensor
@@ -15,25 +15,26 @@ from torch.optim import Optimizer
 
 __all__ = ['Copies', 'UndoableStep', 'local']
 
-_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-
 
 class Copies:
     """Copies of tensors, of which some or all may have to come back.
 
     Args:
-        tensors: that will be written in place. Tensors of a kind are copied by one operation.
+        at_once: numbers that are chosen between at once, which takes a second copy of them; by
+            default 256 MiB of float32.
     """
 
+    def __init__(self, at_once: int = 2**26) -> None:
+        self._at_once = at_once
+        self._layout: _Layout | None = None
+        self._before: list[Tensor] = []
+
     @torch.no_grad()
-    def __init__(self, tensors: Iterable[Tensor]) -> None:
-        self._sets: list[tuple[list[Tensor], list[Tensor]]] = []
-        kinds = defaultdict(list)
-        for tensor in tensors:
-            kinds[tensor.device, tensor.element_size()].append(tensor)
-        for (_, size), now in kinds.items():
-            now = [tensor.view(_BITS[size]) for tensor in now]
-            self._sets.append((now, list(torch._foreach_mul(now, 1))))  # new memory in one call
+    def make(self, tensors: Sequence[Tensor]) -> None:
+        """Copy tensors that will be written in place, those of a kind by one operation."""
+        if self._layout is None or not self._layout.is_of(tensors):
+            self._layout = _Layout(tensors, self._at_once)
+        self._before = [torch.cat(rows) for rows, _ in self._layout.parts]
 
     @torch.no_grad()
     def bring_back(self, where: Tensor) -> None:
@@ -42,12 +43,56 @@ class Copies:
         Args:
             where: one number on the device; the host does not look at it. The copies are used up.
         """
-        for now, before in self._sets:
-            undo = where.to(device=now[0].device, dtype=now[0].dtype)
-            torch._foreach_mul_(now, 1 - undo)
-            torch._foreach_mul_(before, undo)
-            torch._foreach_add_(now, before)
-        self._sets = []
+        copies, self._before = self._before, []
+        for (rows, sizes), before in zip(self._layout.parts if copies else (), copies):
+            chosen = torch.where(where.to(before.device).bool(), before, torch.cat(rows))
+            torch._foreach_copy_(rows, chosen.split(sizes))
+
+
+class _Layout:
+    """Where tensors lie, as rows of memory of a kind, as many as are chosen between at once.
+
+    Hundreds of views are half of what copying costs the host, and are the same in the next step.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor], at_once: int) -> None:
+        self.tensors, self.addresses = list(tensors), [t.data_ptr() for t in tensors]
+        kinds = defaultdict(list)
+        for tensor in tensors:
+            kinds[tensor.device, tensor.dtype] += _rows(tensor)
+        self.parts = [part for rows in kinds.values() for part in _in_parts(rows, at_once)]
+
+    def is_of(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether these are the same tensors, each with its memory (``.data`` may be set)."""
+        return (
+            len(tensors) == len(self.tensors)
+            and all(map(is_, tensors, self.tensors))
+            and self.addresses == [tensor.data_ptr() for tensor in tensors]
+        )
+
+
+def _rows(tensor: Tensor) -> list[Tensor]:
+    """The memory of a tensor, as views of one dimension: one, unless there are gaps in it."""
+    if tensor.is_contiguous():
+        return [tensor.view(-1)]
+    by_stride = sorted(range(tensor.ndim), key=tensor.stride, reverse=True)
+    tensor = tensor.permute(by_stride)  # channels last, for one, has its own order
+    if tensor.is_contiguous():
+        return [tensor.view(-1)]
+    return [row for part in tensor.unbind() for row in _rows(part)]
+
+
+def _in_parts(rows: list[Tensor], at_once: int) -> Iterator[tuple[list[Tensor], list[int]]]:
+    """Rows and their lengths in their order, as many as are chosen between at once."""
+    sizes = [len(row) for row in rows]
+    first = total = 0
+    for end, size in enumerate(sizes):
+        if total and total + size > at_once:
+            yield rows[first:end], sizes[first:end]
+            first, total = end, 0
+        total += size
+    if rows:
+        yield rows[first:], sizes[first:]
 
 
 class UndoableStep:
@@ -64,70 +109,83 @@ class UndoableStep:
         optimizer: one of torch's, also one that shards its states (``optim`` is then the inner
             one).
         bad: the flag on the device, 1 for a step that is to be taken back.
+        copies: to make them with, those of the last step: most of its tensors are the same.
     """
 
-    def __init__(self, optimizer: Optimizer, bad: Tensor) -> None:
-        self._bad = bad
+    def __init__(self, optimizer: Optimizer, bad: Tensor, copies: Copies) -> None:
+        self._bad, self._copies = bad, copies
         parts = [optimizer, *filter(None, [getattr(optimizer, 'optim', None)])]
-        self._groups = [_Entries(group, None) for part in parts for group in part.param_groups]
-        self._states = [(part.state, p) for part in parts for p in _trained(optimizer)]
-        self._entries = [
-            _Entries(state[p], bad.device) if p in state else None for state, p in self._states
-        ]
-        on_device = [local(p) for p in _trained(optimizer)]
-        for entries in filter(None, self._entries):
-            on_device += [t for t in entries.tensors() if t.device == bad.device]
-        self._copies = Copies(t for t in on_device if t.numel())
+        trained = _trained(optimizer)
+        self._settings = [_Settings(group) for part in parts for group in part.param_groups]
+        self._states = [_States(part.state, trained) for part in parts]
+        kept = [tensor for states in self._states for tensor in states.tensors()]
+        copies.make([local(t) for t in (*trained, *(t for t in kept if t.device == bad.device))])
+        self._elsewhere = [(t, t.clone()) for t in kept if t.device != bad.device]
 
     def on_device(self) -> None:
         """Behind the step: take it back if the flag says so."""
         self._copies.bring_back(self._bad)
-        for entries in [*self._groups, *filter(None, self._entries)]:
-            entries.note_changes()
+        for settings in self._settings:
+            settings.note_changes()
 
     def on_host(self) -> None:
         """Set the rest back, for a step that was taken back."""
-        for entries in [*self._groups, *filter(None, self._entries)]:
-            entries.set_back()
-        for (state, parameter), entries in zip(self._states, self._entries):
-            if entries is None:
-                state.pop(parameter, None)
+        for part in (*self._settings, *self._states):
+            part.set_back()
+        for tensor, before in self._elsewhere:
+            tensor.copy_(before)
 
 
-class _Entries:
-    """The values of a dict of an optimizer, and which of them its step changes.
+class _States:
+    """What an optimizer keeps of its parameters: nobody else writes it between two steps."""
+
+    def __init__(self, state: dict, parameters: list[Tensor]) -> None:
+        self._state, self._parameters = state, parameters
+        self._before = [dict(state[p]) if p in state else None for p in parameters]
+
+    def tensors(self) -> list[Tensor]:
+        entries = filter(None, self._before)
+        return [v for values in entries for v in values.values() if torch.is_tensor(v)]
+
+    def set_back(self) -> None:
+        for parameter, before in zip(self._parameters, self._before):
+            if before is None:
+                self._state.pop(parameter, None)
+            else:
+                now = self._state[parameter]
+                now.clear()
+                now.update(before)
+
+
+class _Settings:
+    """The settings of a parameter group, and which of them its step changes (a count of steps).
 
     Others change as well, between two steps (a schedule sets the learning rate): those stay.
     """
 
-    def __init__(self, values: dict, device: torch.device | None) -> None:
-        # Tensors on ``device`` are taken back there.
-        self._values = values
-        self._before = {k: v for k, v in values.items() if k != 'params'}
-        tensors = {k: v for k, v in self._before.items() if torch.is_tensor(v)}
-        self._versions = {k: v._version for k, v in tensors.items()}
-        self._on_host = {k: v.clone() for k, v in tensors.items() if v.device != device}
+    def __init__(self, group: dict) -> None:
+        self._group = group
+        self._before = {k: v for k, v in group.items() if k != 'params'}
+        self._copies = {k: v.clone() for k, v in self._before.items() if torch.is_tensor(v)}
+        self._versions = {k: self._before[k]._version for k in self._copies}
         self._changed: list[str] = []
         self._added: list[str] = []
 
-    def tensors(self) -> Iterator[Tensor]:
-        return (local(value) for value in self._before.values() if torch.is_tensor(value))
-
     def note_changes(self) -> None:
         for name, value in self._before.items():
-            now = self._values.get(name)
-            written = name in self._versions and value._version != self._versions[name]
+            now = self._group.get(name)
+            written = name in self._copies and value._version != self._versions[name]
             if written or (now is not value and (torch.is_tensor(value) or now != value)):
                 self._changed.append(name)
-        self._added = [k for k in self._values if k not in self._before and k != 'params']
+        self._added = [k for k in self._group if k not in self._before and k != 'params']
 
     def set_back(self) -> None:
         for name in self._added:
-            self._values.pop(name, None)
+            self._group.pop(name, None)
         for name in self._changed:
-            self._values[name] = self._before[name]
-            if name in self._on_host:
-                self._before[name].copy_(self._on_host[name])
+            self._group[name] = self._before[name]
+            if name in self._copies:
+                self._before[name].copy_(self._copies[name])
 
 
 def local(tensor: Tensor) -> Tensor:

@@ -7,7 +7,14 @@ from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_p
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from ..finite.batch_dump import FOLDER, encode_batch, files_of, random_states, write_dump
+from ..finite.batch_dump import (
+    FOLDER,
+    encode_batch,
+    encode_states,
+    files_of,
+    random_states,
+    write_dump,
+)
 from ..finite.steps import NonFiniteLossError, Step, StepWatch, watch, watches
 
 __all__ = ['FiniteLossHook', 'NonFiniteLossError']
@@ -104,7 +111,10 @@ class FiniteLossHook(Hook):
             norm=norm,
             batches=[
                 dict(
-                    iteration=number, files=files_of(batch), batch=encode_batch(batch), seeds=seeds
+                    iteration=number,
+                    files=files_of(batch),
+                    batch=encode_batch(batch),
+                    seeds=encode_states(seeds),
                 )
                 for number, batch, seeds in step.batches
             ],
