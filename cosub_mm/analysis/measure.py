@@ -105,19 +105,19 @@ def saved_bytes(step: Step) -> int:
     return sum(changes) - loss.untyped_storage().nbytes()
 
 
-def peak_bytes(step: Step) -> int:
+def peak_bytes(step: Callable[[], object], device: torch.device) -> int:
     """Largest memory of one step beyond what is there before it.
 
     On CUDA the allocator counts. On CPU the record of every allocation of torch's allocator is
     summed in order; what libraries such as oneDNN allocate themselves is not in it.
     """
-    if step.device.type == 'cuda':
-        torch.cuda.synchronize(step.device)
-        before = torch.cuda.memory_allocated(step.device)
-        torch.cuda.reset_peak_memory_stats(step.device)
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
         step()
-        return torch.cuda.max_memory_allocated(step.device) - before
-    return max(accumulate(_allocations(step, step.device)[0]), default=0)
+        return torch.cuda.max_memory_allocated(device) - before
+    return max(accumulate(_allocations(step, device)[0]), default=0)
 
 
 def _allocations(call: Callable[[], _T], device: torch.device) -> tuple[list[int], _T]:

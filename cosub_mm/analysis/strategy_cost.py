@@ -104,7 +104,9 @@ def cost_of(trained: Trainee) -> StrategyCost:
     kept = sum(
         v.numel() for entry in state for v in entry.values() if torch.is_tensor(v) and v.dim()
     )
-    return StrategyCost(weights, kept, counter.get_total_flops() // 2, peak_bytes(step))
+    return StrategyCost(
+        weights, kept, counter.get_total_flops() // 2, peak_bytes(step, step.device)
+    )
 
 
 def _teacher_of_its_size(model_cfg: dict, file: Path) -> None:

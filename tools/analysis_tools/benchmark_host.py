@@ -19,21 +19,41 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--rounds', type=int, default=100)
     parser.add_argument('--warmup', type=int, default=3, help='rounds before')
-    parser.add_argument('--images', type=int, default=64, help='images a batch')
+    parser.add_argument('--images', type=int, help='images a batch; default: 64, 2 of UperNet')
+    parser.add_argument(
+        '--segmentation',
+        action='store_true',
+        help="UperNet without stochastic depth, beside mmseg's own in mmengine's Runner, and the "
+        'memory of both with ViT-S on crops of 512 pixels (a minute)',
+    )
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None) -> int:
     args = parse_args(argv)
-    if args.rounds < 1 or args.warmup < 1 or args.images < 2:
+    if args.rounds < 1 or args.warmup < 1 or (args.images or 2) < 2:
         print('error: --rounds and --warmup must be at least 1, --images 2.', file=sys.stderr)
         return 2
     print(
         '\n'.join([*describe_machine(torch.device('cpu')), f'command: python {" ".join(sys.argv)}'])
     )
+    if args.segmentation:
+        _segmentation(args.rounds, args.warmup, args.images or 2)
+        return 0
     print('\nViT of 12 blocks, 8 channels, cosub, mixup or cutmix; milliseconds of an iteration\n')
-    print(iteration.table(iteration.classification(args.rounds, args.warmup, args.images)))
+    print(iteration.table(iteration.classification(args.rounds, args.warmup, args.images or 64)))
     return 0
+
+
+def _segmentation(rounds: int, warmup: int, images: int) -> None:
+    print('\nUperNet, ViT of 12 blocks, 8 channels, AdamW; milliseconds of an iteration\n')
+    print(iteration.table(iteration.segmentation(rounds, warmup, images)))
+    print('\nUperNet on ViT-S/16, 2 images of 512 x 512, float32: memory of an iteration beyond')
+    print("weights, moments and what else is there before it, by torch's allocator\n")
+    ours, theirs = iteration.segmentation_memory().items()
+    for name, size in (ours, theirs):
+        print(f'{name}: {size / 2**20:.0f} MiB')
+    print(f'ratio: {ours[1] / theirs[1]:.3f}')
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 # iNaturalist: 360 epochs of AdamW at 768 images a step, as DeiT's authors state.
 # DeiT III and cosub publish no values of their own.
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=7.5e-5, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=7.5e-5, weight_decay=0.05, fused=True),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,

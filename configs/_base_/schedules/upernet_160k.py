@@ -1,6 +1,6 @@
 # 160k iterations of AdamW with poly decay, as Swin and XCiT train UperNet.
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
+    optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01, fused=True),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         custom_keys={

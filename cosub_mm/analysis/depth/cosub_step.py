@@ -57,7 +57,9 @@ def compare_at_rate(
     """Time the three steps in turns, on the images ``x``; without ``with_peak`` peaks are NaN."""
     steps, reason = make_steps(model, x, rate, dtype)
     saved = {name: saved_bytes(step) for name, step in steps.items()}
-    peak = {n: peak_bytes(step) if with_peak else float('nan') for n, step in steps.items()}
+    peak = {
+        n: peak_bytes(step, step.device) if with_peak else float('nan') for n, step in steps.items()
+    }
     timings = interleave(steps, rounds, warmup, clock)
     base = timings['supervised']
     ratios = {name: timings[name].ratios(base) for name in _COST}

@@ -75,7 +75,7 @@ def compare_at_rate(
         kept_share(models[variant], variant, rate, len(x))  # forget the steps so far
         saved[variant] = saved_bytes(step)
         kept[variant] = kept_share(models[variant], variant, rate, len(x))
-        peak[variant] = peak_bytes(step) if with_peak else float('nan')
+        peak[variant] = peak_bytes(step, step.device) if with_peak else float('nan')
     timings = interleave(steps, rounds, warmup, clock) if rounds else None
     rows = []
     for v in variants:

@@ -116,7 +116,7 @@ class _Bench(NamedTuple):
         for _ in range(self.warmup):
             step()
         _clear()
-        peak = peak_bytes(step)
+        peak = peak_bytes(step, step.device)
         return _Cost([sum(step()) for _ in range(self.rounds)], peak)
 
 

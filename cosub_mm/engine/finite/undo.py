@@ -7,24 +7,28 @@ Tensors are laid end to end for it: the host calls a few operations, however man
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from operator import is_
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-__all__ = ['Copies', 'UndoableStep', 'local']
+__all__ = ['AT_ONCE', 'Copies', 'UndoableStep', 'in_parts', 'local']
+
+
+AT_ONCE = 2**26
+"""Numbers that are laid end to end at once, which takes memory for them: 256 MiB of float32."""
 
 
 class Copies:
     """Copies of tensors, of which some or all may have to come back.
 
     Args:
-        at_once: numbers that are chosen between at once, which takes a second copy of them; by
-            default 256 MiB of float32.
+        at_once: numbers that are chosen between at once, which takes a second copy of them.
     """
 
-    def __init__(self, at_once: int = 2**26) -> None:
+    def __init__(self, at_once: int = AT_ONCE) -> None:
         self._at_once = at_once
         self._layout: _Layout | None = None
         self._before: list[Tensor] = []
@@ -60,7 +64,8 @@ class _Layout:
         kinds = defaultdict(list)
         for tensor in tensors:
             kinds[tensor.device, tensor.dtype] += _rows(tensor)
-        self.parts = [part for rows in kinds.values() for part in _in_parts(rows, at_once)]
+        parts = [part for rows in kinds.values() for part in in_parts(rows, at_once)]
+        self.parts = [(part, [len(row) for row in part]) for part in parts]
 
     def is_of(self, tensors: Sequence[Tensor]) -> bool:
         """Whether these are the same tensors, each with its memory (``.data`` may be set)."""
@@ -82,23 +87,24 @@ def _rows(tensor: Tensor) -> list[Tensor]:
     return [row for part in tensor.unbind() for row in _rows(part)]
 
 
-def _in_parts(rows: list[Tensor], at_once: int) -> Iterator[tuple[list[Tensor], list[int]]]:
-    """Rows and their lengths in their order, as many as are chosen between at once."""
-    sizes = [len(row) for row in rows]
-    first = total = 0
-    for end, size in enumerate(sizes):
-        if total and total + size > at_once:
-            yield rows[first:end], sizes[first:end]
-            first, total = end, 0
-        total += size
-    if rows:
-        yield rows[first:], sizes[first:]
+def in_parts(tensors: Sequence[Tensor], at_once: int = AT_ONCE) -> Iterator[list[Tensor]]:
+    """Tensors in their order, so many at a time that they have ``at_once`` numbers, or one."""
+    part, numbers = [], 0
+    for tensor in tensors:
+        size = tensor.numel()
+        if part and numbers + size > at_once:
+            yield part
+            part, numbers = [], 0
+        part.append(tensor)
+        numbers += size
+    if part:
+        yield part
 
 
 class UndoableStep:
     """An optimizer before its step: parameters, moments, counts.
 
-    Made before the step. :meth:`on_device` behind the step takes back what lies on the device;
+    Made before the step. :meth:`on_device` takes back what lies on the device, behind the step;
     what the optimizer keeps on the host (counts of steps, states that it has just made) goes back
     by :meth:`on_host`, once the host knows. It must know before the next step.
 
@@ -122,8 +128,10 @@ class UndoableStep:
         copies.make([local(t) for t in (*trained, *(t for t in kept if t.device == bad.device))])
         self._elsewhere = [(t, t.clone()) for t in kept if t.device != bad.device]
 
-    def on_device(self) -> None:
-        """Behind the step: take it back if the flag says so."""
+    @contextmanager
+    def on_device(self) -> Iterator[None]:
+        """Around the step: take it back if the flag says so."""
+        yield
         self._copies.bring_back(self._bad)
         for settings in self._settings:
             settings.note_changes()

@@ -63,6 +63,9 @@ def state(runner) -> dict:
 OPTIMIZERS = {
     'SGD': dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=0.1),
     'AdamW': dict(type='AdamW', lr=0.1, weight_decay=0.1),
+    'fused AdamW': dict(type='AdamW', lr=0.1, weight_decay=0.1, fused=True),
+    'fused Adam': dict(type='Adam', lr=0.1, amsgrad=True, fused=True),
+    'fused SGD': dict(type='SGD', lr=0.1, momentum=0.9, fused=True),
     'CosubLamb': dict(type='CosubLamb', lr=0.1, weight_decay=0.1),
 }
 
