@@ -1,25 +1,20 @@
 """The tools as commands of an installed package."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import cosub_mm.commands as commands
 from cosub_mm.launch.config import load_config
+from tests import fresh
 
 ROOT = Path(__file__).parents[1]
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, '-W', 'ignore', '-m', 'cosub_mm', *arguments],
-        cwd=cwd,
-        env={'PYTHONPATH': str(ROOT), 'PATH': '/usr/bin:/bin'},
-        capture_output=True,
-        text=True,
-    )
+    env = {'PYTHONPATH': str(ROOT), 'PATH': '/usr/bin:/bin', 'PYTHONWARNINGS': 'ignore'}
+    return fresh.run(['-m', 'cosub_mm', *arguments], cwd=cwd, env=env)
 
 
 @pytest.mark.parametrize('name', commands.TOOLS)

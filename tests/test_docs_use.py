@@ -7,8 +7,6 @@ wheels' own base configs; options of the command line make them small.
 import os
 import re
 import shutil
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,7 +17,9 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 
+from cosub_mm.analysis.complexity import meta_device
 from cosub_mm.stochastic_depth import max_drop_rate
+from tests import fresh
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / 'docs/use_in_your_project.md').read_text()
@@ -32,17 +32,9 @@ def test_every_block_of_the_page_is_an_example():
 
 def run(command, cwd):
     env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
-    result = subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=cwd,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout[-3000:]
-    return result.stdout
+    result = fresh.run(command, cwd=cwd, env=env)
+    assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
+    return result.stdout + result.stderr
 
 
 @pytest.fixture
@@ -109,6 +101,7 @@ def segmentation_options(ade):
         'val_dataloader.dataset.pipeline.1.scale=(128,64)',
         'model.data_preprocessor.size=(64,64)',
         'model.decode_head.channels=16',
+        'model.auxiliary_head.channels=16',
         'default_hooks.logger.interval=1',
         'default_hooks.checkpoint.interval=2',
     ]
@@ -124,6 +117,11 @@ def classification_options(imagenet):
         options.append(f'{split}_dataloader.num_workers=0')
         options.append(f'{split}_dataloader.persistent_workers=False')
         options.append(f'{split}_dataloader.batch_size=4')
+    options += [
+        'train_dataloader.dataset.pipeline.1.scale=64',
+        'val_dataloader.dataset.pipeline.1.scale=72',
+        'val_dataloader.dataset.pipeline.2.crop_size=64',
+    ]
     return options
 
 
@@ -137,7 +135,7 @@ def train(config, tool, options):
 def backbone_of(config):
     cfg = Config.fromfile(config)
     init_default_scope(cfg.default_scope)
-    with torch.device('cpu'):
+    with meta_device():
         return MODELS.build(cfg.model.backbone)
 
 
@@ -177,7 +175,11 @@ def test_mmpretrain_config_with_cosub_classifier(project, imagenet):
 
 def test_mmpretrain_config_with_cosub_backbone(project, imagenet):
     config, tool = project('mmpretrain', 'configs/cosub/cosub-vit-b.py')
-    options = ['model.backbone.backbone.arch=ti', 'model.head.in_channels=192']
+    options = [
+        'model.backbone.backbone.arch=ti',
+        'model.backbone.backbone.img_size=64',
+        'model.head.in_channels=192',
+    ]
     out, weights = train(config, tool, classification_options(imagenet) + options)
     assert 'accuracy/top1' in out
     assert 'backbone.layers.11.ffn.gamma2.weight' in weights

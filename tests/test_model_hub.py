@@ -16,6 +16,7 @@ from mmpretrain.apis.model import ModelHub
 import cosub_mm  # noqa: F401
 from cosub_mm.model_hub import index_root
 from cosub_mm.version import __version__
+from tests import fresh
 from tests.configs.recipe_table import paper_configs
 
 ROOT = Path(__file__).parents[1]
@@ -107,13 +108,8 @@ def test_get_model_from_a_built_package(tmp_path):
         'model = mmpretrain.get_model("supervised_vit-s_in1k")\n'
         'print(cosub_mm.__file__, type(model).__name__, model.backbone.embed_dims)'
     )
-    result = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code],
-        cwd=tmp_path,
-        env={**os.environ, 'PYTHONPATH': str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
+    env = {**os.environ, 'PYTHONPATH': str(tmp_path)}
+    result = fresh.run(['-c', code], cwd=tmp_path, env=env)
     assert result.returncode == 0, result.stderr[-2000:]
     package = tmp_path / 'cosub_mm' / '__init__.py'
     assert result.stdout.split()[-3:] == [str(package), 'SupervisedClassifier', '384']

@@ -10,6 +10,7 @@ from mmengine.registry import Registry
 
 from cosub_mm.after_import import after_import
 from cosub_mm.registry import register_lazily
+from tests import fresh
 
 LOOK_UP = """
 from mmpretrain.registry import HOOKS, MODELS, TRANSFORMS
@@ -37,7 +38,16 @@ with tempfile.NamedTemporaryFile() as file:  # loaded as data, as everything is 
 
 
 def run(code: str) -> subprocess.CompletedProcess:
-    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    """In an interpreter that has loaded nothing of OpenMMLab or cosub_mm."""
+    return succeeded(fresh.run(['-c', code]))
+
+
+def run_alone(code: str) -> subprocess.CompletedProcess:
+    """In an interpreter that has loaded nothing at all."""
+    return succeeded(subprocess.run([sys.executable, '-c', code], capture_output=True, text=True))
+
+
+def succeeded(result: subprocess.CompletedProcess) -> subprocess.CompletedProcess:
     assert result.returncode == 0, result.stderr[-2000:]
     return result
 
@@ -70,7 +80,7 @@ def test_importing_loads_no_models():
 
 def test_importing_loads_no_registry():
     """Losses load torch alone, and the engine does without mmpretrain."""
-    run(
+    run_alone(
         'import sys, cosub_mm\n'
         'loaded = lambda *names: [n for n in names if n in sys.modules]\n'
         'assert not loaded("torch", "mmengine", "mmcv", "mmpretrain", "mmseg", "timm")\n'
@@ -121,7 +131,7 @@ def test_a_module_is_answered_to_once_and_keeps_its_loader(tmp_path, monkeypatch
 
 def test_stochastic_depth_and_losses_are_torch_only():
     """It works where neither the OpenMMLab stack nor timm is installed."""
-    run(
+    run_alone(
         'import sys\n'
         'others = "mmengine", "mmcv", "mmpretrain", "mmseg", "timm", "torchvision", "numpy"\n'
         'sys.modules.update(dict.fromkeys(others))\n'  # importing them fails

@@ -1,13 +1,12 @@
 """Table 13 of the paper: parameters and FLOPs of every ViT and Swin row."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
 from cosub_mm.analysis.complexity import complexity, default_shape
+from tests import fresh
 
 ROOT = Path(__file__).parents[2]
 # config, parameters and FLOPs of the paper
@@ -109,16 +108,10 @@ def test_every_product_is_counted_once():
 
 
 def test_command_prints_both_conventions():
-    command = [sys.executable, 'tools/analysis_tools/get_flops.py']
+    command = ['tools/analysis_tools/get_flops.py']
     command += ['configs/ade20k/upernet_vit-s_512.py', '--shape', '512', '1024']
-    result = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-        env={'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'PATH': '/usr/bin:/bin'},
-    )
+    result = fresh.run(command, cwd=ROOT, env={'PYTHONPATH': str(ROOT), 'PATH': '/usr/bin:/bin'})
+    assert result.returncode == 0, result.stderr
     row = next(line for line in result.stdout.splitlines() if 'vit-s_512' in line).split()
     assert row[1:4] == ['512x1024', '41.71', 'M']
     assert float(row[4]) == pytest.approx(742.7 / 2, rel=0.15)

@@ -1,6 +1,4 @@
 import re
-import subprocess
-import sys
 import tarfile
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +9,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from cosub_mm.checks.every_file import named_datasets, prepare, verify
+from tests import fresh
 
 ROOT = Path(__file__).parents[2]
 META = dict(classes=('wall', 'sky', 'tree'), palette=[[0, 0, 0], [9, 9, 9], [99, 99, 99]])
@@ -169,19 +168,9 @@ def test_images_in_tar_shards_are_read(tmp_path):
 def run(cfg, tmp_path):
     cfg.dump(tmp_path / 'config.py')
     report = tmp_path / 'out/report.txt'
-    result = subprocess.run(
-        [
-            sys.executable,
-            ROOT / 'tools/dataset_converters/verify_dataset.py',
-            tmp_path / 'config.py',
-            '--report',
-            report,
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={'PYTHONPATH': str(ROOT), 'PATH': '/usr/bin:/bin', 'OMP_NUM_THREADS': '1'},
-    )
+    tool = ROOT / 'tools/dataset_converters/verify_dataset.py'
+    env = {'PYTHONPATH': str(ROOT), 'PATH': '/usr/bin:/bin', 'OMP_NUM_THREADS': '1'}
+    result = fresh.run([tool, tmp_path / 'config.py', '--report', report], env=env)
     return result, report.read_text()
 
 

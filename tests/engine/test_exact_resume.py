@@ -5,8 +5,6 @@ import math
 import multiprocessing
 import os
 import random
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from cosub_mm.engine.hooks import ValidatedBuffersHook
 from cosub_mm.engine.runner import CosubRunner
 from cosub_mm.launch.distributed import close_process_group
 from cosub_mm.launch.isolation import own_instances
+from tests import fresh
 from tests.engine.toy import config
 
 
@@ -266,13 +265,9 @@ def process_of_two(rank: int, folder: Path) -> None:
 def test_two_processes(tmp_path):
     root = Path(__file__).parents[2]
     env = dict(os.environ, PYTHONPATH=str(root), GLOO_SOCKET_IFNAME='lo', LOCAL_RANK='0')
-    processes = [
-        subprocess.Popen(
-            [sys.executable, '-c', START, str(root), str(rank), str(tmp_path)], env=env
-        )
-        for rank in (0, 1)
-    ]
-    assert [process.wait(200) for process in processes] == [0, 0]
+    both = [['-c', START, root, rank, tmp_path] for rank in (0, 1)]
+    for process in fresh.run_together(both, env=env):
+        assert process.returncode == 0, process.stderr
     straight, run = tmp_path / 'straight', tmp_path / 'run'
     assert not differences(state(straight, 'iter_10'), state(run, 'iter_10'))
     assert len(history(straight)) == 12 and history(run) == history(straight)

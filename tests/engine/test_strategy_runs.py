@@ -1,8 +1,6 @@
 """Every strategy in real runs: stopped and resumed, and in two processes."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,7 @@ from cosub_mm.engine.checkpoints import choose_weights
 from cosub_mm.engine.runner import CosubRunner
 from cosub_mm.launch.distributed import close_process_group
 from cosub_mm.launch.isolation import own_instances
+from tests import fresh
 from tests.models.classifiers.strategies import CLASSES, NAMES, batch, build, checkpoint, config
 
 
@@ -171,13 +170,9 @@ def test_two_processes(tmp_path):
     root = Path(__file__).parents[2]
     checkpoint(tmp_path)
     env = dict(os.environ, PYTHONPATH=str(root), GLOO_SOCKET_IFNAME='lo', LOCAL_RANK='0')
-    processes = [
-        subprocess.Popen(
-            [sys.executable, '-c', START, str(root), str(rank), str(tmp_path)], env=env
-        )
-        for rank in (0, 1)
-    ]
-    assert [process.wait(200) for process in processes] == [0, 0]
+    both = [['-c', START, root, rank, tmp_path] for rank in (0, 1)]
+    for process in fresh.run_together(both, env=env):
+        assert process.returncode == 0, process.stderr
     for name in NAMES:
         one, other = (torch.load(tmp_path / f'{name}_{rank}.pth') for rank in (0, 1))
         assert all(torch.equal(one[key], other[key]) for key in one), name

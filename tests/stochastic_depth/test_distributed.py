@@ -2,7 +2,6 @@
 
 import os
 import socket
-import subprocess
 import sys
 import time
 from functools import partial
@@ -49,22 +48,15 @@ def _main(job, rank, port, folder):
 
 def _spawn(job, folder):
     """Run a job of this file in two processes and return what each of them saves."""
+    from tests import fresh  # the jobs run this file without tests
+
     with socket.socket() as sock:
         sock.bind(('127.0.0.1', 0))
         port = str(sock.getsockname()[1])
     root = Path(__file__).parents[2]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, job, str(rank), port, str(folder)],
-            env={**os.environ, 'PYTHONPATH': str(root)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
+    both = [[__file__, job, rank, port, folder] for rank in range(2)]
+    for process in fresh.run_together(both, env={**os.environ, 'PYTHONPATH': str(root)}):
+        assert process.returncode == 0, process.stderr
     return [torch.load(folder / f'{job}{rank}.pt') for rank in range(2)]
 
 

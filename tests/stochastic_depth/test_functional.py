@@ -1,7 +1,5 @@
 import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from cosub_mm.stochastic_depth import rounded_rate
 from cosub_mm.stochastic_depth.rows.draw import STATIC_FROM, Rows, draw_rows, kept_count
 from cosub_mm.stochastic_depth.rows.functional import mask_rows, put_rows, take_rows
+from tests import fresh
 
 BATCHES = (1, 2, 3, 4, 7, 16, 63, 64, 65, 100)
 RATES = (0.05, 0.1, 0.2, 0.45, 0.6, 0.9)
@@ -169,9 +168,10 @@ def test_the_command_prints_and_plots_it(tmp_path):
     root = Path(__file__).parents[2]
     tool = root / 'tools/analysis_tools/drop_rate_quantization.py'
     plot = tmp_path / 'plots/rates.png'
-    command = [sys.executable, str(tool), '--rates', '.1', '--batch-sizes', '2', '64']
+    command = [str(tool), '--rates', '.1', '--batch-sizes', '2', '64']
     command += ['--draws', '100', '--out', str(plot)]
     env = {**os.environ, 'PYTHONPATH': str(root)}
-    text = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
-    assert text.splitlines()[1].split()[:4] == ['0.10', '2', '0.000', '0.500']
+    done = fresh.run(command, env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].split()[:4] == ['0.10', '2', '0.000', '0.500']
     assert plot.stat().st_size > 1000

@@ -1,12 +1,12 @@
 import io
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests import fresh
 
 TOOL = Path(__file__).parents[2] / 'tools/dataset_converters/ade20k.py'
 ROOT = 'ADEChallengeData2016'
@@ -40,8 +40,7 @@ def write_zip(path, files):
 
 
 def run(archive, out, *args):
-    command = [sys.executable, TOOL, archive, '--out', out, '--expect', '3', '2', *args]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return fresh.run([TOOL, archive, '--out', out, '--expect', '3', '2', *args])
 
 
 def test_unpacks_all_and_goes_on_after_an_interruption(tmp_path):

@@ -1,6 +1,5 @@
 """The analysis tools of stochastic depth: exact figures, and that the commands run."""
 
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -24,15 +23,17 @@ from cosub_mm.analysis.depth import (
 )
 from cosub_mm.analysis.depth.cosub_step import make_steps
 from cosub_mm.analysis.depth.timm_models import Candidate
+from cosub_mm.launch.errors import run_tool
 from cosub_mm.stochastic_depth import apply_stochastic_depth, describe
+from tests import fresh
+from tools.analysis_tools import benchmark_stochastic_depth
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / 'tools/analysis_tools'
 
 
 def run(script, *arguments):
-    command = [sys.executable, str(FOLDER / script), *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return fresh.run([FOLDER / script, *arguments], cwd=ROOT)
 
 
 def vit(**kwargs):
@@ -159,12 +160,12 @@ def test_largest_batch_is_found_by_bisection():
 
 def test_the_table_of_gpus_is_made_the_same_way_on_a_cpu():
     settings = {'test_vit': 0.25}
-    text = table7.run(torch.device('cpu'), 1, 0, settings, ceiling=16, with_compile=False)
+    text = table7.run(torch.device('cpu'), 1, 0, settings, ceiling=8, with_compile=False)
     rows = {
         line.split('|')[1].strip(): line.split('|') for line in text.splitlines() if '|' in line
     }
     steps = ('masking', 'DINOv2-style subset', 'ours', 'supervised, masking', 'cosub, ours')
-    assert all(int(rows[step][2]) == 16 for step in steps)
+    assert all(int(rows[step][2]) == 8 for step in steps)
     assert float(rows['masking'][7]) == 1 and float(rows['ours'][7]) < 1  # memory ratio
     assert 'aten::addmm' in text  # the profile
 
@@ -211,14 +212,14 @@ def test_comparison_finds_a_wrong_gradient(monkeypatch):
 def test_benchmark_writes_table_and_plot(tmp_path):
     result = run(
         'benchmark_stochastic_depth.py',
-        *('--model', 'test_vit', 'test_resnet', '--batch-size', 8, '--rates', 0.25, '--rounds', 2),
+        *('--model', 'test_vit', 'test_resnet', '--batch-size', 4, '--rates', 0.25, '--rounds', 2),
         *('--warmup', 0, '--output', tmp_path),
     )
     assert result.returncode == 0, result.stderr
-    text = (tmp_path / 'test_vit_fp32_b8.md').read_text()
+    text = (tmp_path / 'test_vit_fp32_b4.md').read_text()
     assert text.count('| 0.25 |') == 5 and 'torch' in text
-    assert (tmp_path / 'test_vit_fp32_b8.png').stat().st_size > 10_000
-    assert (tmp_path / 'test_resnet_fp32_b8.md').read_text().count('| 0.25 |') == 4
+    assert (tmp_path / 'test_vit_fp32_b4.png').stat().st_size > 10_000
+    assert (tmp_path / 'test_resnet_fp32_b4.md').read_text().count('| 0.25 |') == 4
 
 
 @pytest.mark.parametrize(
@@ -230,10 +231,10 @@ def test_benchmark_writes_table_and_plot(tmp_path):
         (['--model', 'no_such_model'], 'neither a model of timm'),
     ],
 )
-def test_benchmark_refuses_in_one_line(arguments, message):
-    result = run('benchmark_stochastic_depth.py', *arguments)
-    assert result.returncode == 2
-    assert message in result.stderr and 'Traceback' not in result.stderr
+def test_benchmark_refuses_in_one_line(capsys, arguments, message):
+    assert run_tool(benchmark_stochastic_depth.main, arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and 'Traceback' not in error
 
 
 def test_host_time_of_five_ways_side_by_side():
