@@ -67,6 +67,20 @@ class NoResidual(Block):
         return self.drop_path(self.mix(self.norm(x)))
 
 
+class ProjectedBehind(Block):
+    """As timm's Xception: the shortcut is projected behind the branch, from what both are given."""
+
+    def __init__(self, dim=8):
+        super().__init__(dim)
+        del self.mlp
+        self.branch = nn.Sequential(nn.GELU(), self.mix)
+        self.shortcut = nn.Linear(dim, dim)
+
+    def forward(self, x, shift=0.0):
+        y, skip = self.branch(x), self.shortcut(x)
+        return self.drop_path(y) + skip
+
+
 class Net(nn.Module):
     def __init__(self, *blocks):
         super().__init__()
@@ -100,6 +114,19 @@ def test_branches_are_found_and_agree_with_mask():
         assert 'found automatically' in str(report)
         model.train()
         results.append(models.forward_backward(model, x))
+    for mask, subset in zip(*results, strict=True):
+        torch.testing.assert_close(subset, mask, rtol=1e-12, atol=1e-12)
+
+
+def test_a_shortcut_that_is_projected_behind_the_branch_has_all_rows():
+    model, x = Net(ProjectedBehind()).double(), torch.randn(7, 4, 6, dtype=torch.float64)
+    results = []
+    for implementation in ('mask', 'subset'):
+        report = apply_stochastic_depth(
+            model, 0.4, implementation=implementation, example_input=EXAMPLE.double()
+        )
+        assert [(b.start, b.end) for b in report.blocks] == [('branch', 'drop_path')]
+        results.append(models.forward_backward(model.train(), x))
     for mask, subset in zip(*results, strict=True):
         torch.testing.assert_close(subset, mask, rtol=1e-12, atol=1e-12)
 

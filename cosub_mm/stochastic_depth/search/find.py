@@ -237,7 +237,10 @@ def _sides(owner: Call, stream: Tensor, prefix: str, start: Call, end: Call) -> 
     given = [
         x
         for x in tree_leaves((owner.args, owner.kwargs))
-        if isinstance(x, Tensor) and x is not stream and x.shape[:1] == stream.shape[:1]
+        if isinstance(x, Tensor)
+        and x is not stream
+        and not start.is_fed_by(x)  # the stream as it was, where a shortcut projects it
+        and x.shape[:1] == stream.shape[:1]
     ]
     calls = owner.descendants()
     sides = [

@@ -25,8 +25,8 @@ _AGAIN = 'Change the model first, then call apply_stochastic_depth (again).'
 def other_rows(place: Any, expected: int, batch: int, x: Tensor) -> RuntimeError:
     """The branch returned another number of rows than it was given."""
     return RuntimeError(
-        f'{place.block}: the branch that ends at {place.path!r} was given {expected} of {batch} '
-        f'rows and returned {x.shape[0]}: the block reads its batch size before the branch starts, '
+        f'{place.block or "The block"}: the branch that ends at {place.path!r} was given '
+        f'{expected} of {batch} rows and returned {x.shape[0]}: the block reads its batch size before the branch starts, '
         f'or something that it is given has all rows. Use '
         f"implementation='mask' for this model, or register the block with a later start."
     )
