@@ -26,8 +26,8 @@ def other_rows(place: Any, expected: int, batch: int, x: Tensor) -> RuntimeError
     """The branch returned another number of rows than it was given."""
     return RuntimeError(
         f'{place.block or "The block"}: the branch that ends at {place.path!r} was given '
-        f'{expected} of {batch} rows and returned {x.shape[0]}: the block reads its batch size before the branch starts, '
-        f'or something that it is given has all rows. Use '
+        f'{expected} of {batch} rows and returned {x.shape[0]}: the block reads its '
+        f'batch size before the branch starts, or something that it is given has all rows. Use '
         f"implementation='mask' for this model, or register the block with a later start."
     )
 
