@@ -88,10 +88,11 @@ def first_step(command: list[str], work_dir: Path, timeout: float) -> Start:
     """
     begin, most, spent = time.monotonic(), 0, 0.0
     work_dir.mkdir(parents=True, exist_ok=True)
+    earlier = {*work_dir.glob('*/*.log')}
     with open(work_dir / 'printed.txt', 'w+') as printed:
         process = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT)
         try:
-            while not any(map(_has_step, work_dir.glob('*/*.log'))):
+            while not any(map(_has_step, {*work_dir.glob('*/*.log')} - earlier)):
                 memory, spent = _use_of(process.pid)
                 most = max(most, memory)
                 seconds = time.monotonic() - begin

@@ -42,7 +42,7 @@ def set_bad_image_policy(cfg: Config, policy: str, max_pixels: int | None = None
         max_pixels: see :func:`.decoding.allow_pixels`.
 
     Raises:
-        ValueError: an unknown policy.
+        ValueError: an unknown policy, or a loader of segmentation that decodes pictures smaller.
     """
     if policy not in POLICIES:
         raise ValueError(f'policy={policy!r} is unknown; choose from {", ".join(POLICIES)}.')
@@ -59,6 +59,11 @@ def set_bad_image_policy(cfg: Config, policy: str, max_pixels: int | None = None
             dataset['upright'] = False
     for pipeline in [*(d.get('pipeline') for _, d in datasets_of(cfg)), cfg.get('tta_pipeline')]:
         for step in loading_steps(pipeline):
+            if step.get('draft') and cfg.get('default_scope') == 'mmseg':
+                raise ValueError(
+                    f'{step["type"]}: draft={step["draft"]} decodes pictures smaller than their '
+                    f'masks; leave it out for segmentation.'
+                )
             if step.get('imdecode_backend', 'pillow') == 'pillow':
                 step['type'] = 'mmpretrain.LoadPicture'
 

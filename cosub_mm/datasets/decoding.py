@@ -58,9 +58,24 @@ class LoadPicture(LoadImageFromFile):
 
     Args:
         *args: of LoadImageFromFile.
+        draft: let libjpeg decode a JPEG at a half, a quarter or an eighth of its size, as long as
+            both sides keep so many pixels: for originals that are far larger than the crop, which
+            is then drawn from *other pixels* than the recipe's. None decodes all. Not for
+            segmentation, whose masks stay as large as they are.
         **kwargs: of LoadImageFromFile; ``imdecode_backend`` is Pillow in any case, and of
             ``color_type`` only ``'color'`` and ``'color_ignore_orientation'`` are decoded here.
+
+    Raises:
+        ValueError: a ``draft`` below 1, or for a sample with a mask.
     """
+
+    def __init__(self, *args, draft: int | None = None, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if draft is not None and (not isinstance(draft, int) or draft < 1):
+            raise ValueError(
+                f'LoadPicture: draft={draft!r} must be a number of pixels, at least 1, or None.'
+            )
+        self.draft = draft
 
     def transform(self, results: dict) -> dict | None:
         """Load ``img_path``; adds ``img``, (H, W, 3) BGR, ``img_shape`` and ``ori_shape``."""
@@ -72,8 +87,13 @@ class LoadPicture(LoadImageFromFile):
 
     def load(self, results: dict) -> Image.Image:
         """The RGB picture at ``img_path``; adds ``img_shape`` and ``ori_shape``."""
+        if self.draft and 'seg_map_path' in results:
+            raise ValueError(
+                f'LoadPicture: draft={self.draft} decodes pictures smaller than their masks; leave '
+                f'it out for segmentation.'
+            )
         content = read_file(results['img_path'], self.backend_args)
-        picture = decode_picture(content, upright=self.color_type == 'color')
+        picture = decode_picture(content, self.color_type == 'color', self.draft)
         results['img_shape'] = results['ori_shape'] = (picture.height, picture.width)
         return picture
 
@@ -83,12 +103,13 @@ def decode(content: bytes, upright: bool = True) -> np.ndarray:
     return to_bgr(decode_picture(content, upright))
 
 
-def decode_picture(content: bytes, upright: bool = True) -> Image.Image:
+def decode_picture(content: bytes, upright: bool = True, draft: int | None = None) -> Image.Image:
     """Decode a picture of 8 or 16 bits.
 
     Args:
         content: the file.
         upright: turn it as its EXIF tag says.
+        draft: decode a JPEG smaller, with at least so many pixels on both sides.
 
     Returns:
         A picture of mode RGB.
@@ -100,6 +121,8 @@ def decode_picture(content: bytes, upright: bool = True) -> Image.Image:
     """
     with _opened(content) as picture:
         check_shape(picture)
+        if draft is not None:
+            picture.draft(picture.mode, (draft, draft))
         picture.load()
         # exif_transpose and convert copy also where there is nothing to do.
         if upright and is_turned(picture):

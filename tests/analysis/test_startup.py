@@ -46,6 +46,14 @@ def test_a_start_is_timed_and_ended(tmp_path):
     assert 0.05 < start.gigabytes < 0.5
 
 
+def test_the_log_of_an_earlier_start_is_none_of_this_one(tmp_path):
+    earlier = tmp_path / 'w/0/0.log'
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text('Epoch(train) [1][1/9]')
+    with pytest.raises(UserError, match='no first step'):
+        first_step(_training(tmp_path, 'time.sleep(60)'), tmp_path / 'w', timeout=1.5)
+
+
 @pytest.mark.parametrize(
     ('code', 'words'), [('print("no data")', 'no data'), ('time.sleep(60)', 'after')]
 )

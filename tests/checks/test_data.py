@@ -303,3 +303,11 @@ def test_real_configs_name_their_missing_data(config, tmp_path, monkeypatch):
     set_bad_image_policy(cfg, 'stop')
     with pytest.raises(FileNotFoundError, match='no data root'):
         check_data(cfg)
+
+
+def test_no_draft_for_segmentation(scenes):
+    cfg = _segmentation(scenes)
+    cfg.default_scope = 'mmseg'
+    cfg.train_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile', draft=256)]
+    with pytest.raises(ValueError, match='draft=256 .*smaller than their masks'):
+        set_bad_image_policy(cfg, 'skip')

@@ -103,3 +103,39 @@ def test_the_loader_reads_as_mmcvs_does(tmp_path):
     assert results[0] == results[1]
     floats = TRANSFORMS.build(dict(type='LoadPicture', to_float32=True))
     assert floats(dict(img_path=str(tmp_path / 'a.jpg')))['img'].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ('draft', 'size'), [(None, (320, 400)), (321, (320, 400)), (101, (160, 200)), (1, (40, 50))]
+)
+def test_a_draft_is_libjpegs_own_scaled_decoding(draft, size, tmp_path):
+    """Never larger than the picture, never smaller than asked for where the picture is not."""
+    whole = Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8))
+    whole = whole.resize((400, 320), Image.Resampling.BICUBIC)
+    whole.save(tmp_path / 'a.jpg', quality=95)
+    load = TRANSFORMS.build(dict(type='LoadPicture', draft=draft))
+    results = load(dict(img_path=str(tmp_path / 'a.jpg')))
+    assert results['img'].shape[:2] == results['img_shape'] == size
+    box = np.asarray(whole.resize(size[::-1], Image.Resampling.BOX)).astype(int)
+    assert abs(results['img'][..., ::-1] - box).mean() < 4
+    whole.save(tmp_path / 'a.png')
+    assert load(dict(img_path=str(tmp_path / 'a.png')))['img_shape'] == (320, 400)
+
+
+def test_a_draft_turns_as_the_picture_does(tmp_path):
+    array = pixels((64, 128, 3))
+    Image.fromarray(array).save(tmp_path / 'a.jpg', exif=exif(6))
+    load = TRANSFORMS.build(dict(type='LoadPicture', draft=32))
+    assert load(dict(img_path=str(tmp_path / 'a.jpg')))['img_shape'] == (64, 32)
+
+
+@pytest.mark.parametrize('draft', [0, -3, 2.5, '224'])
+def test_a_draft_is_a_number_of_pixels(draft):
+    with pytest.raises(ValueError, match='draft=.* must be a number of pixels'):
+        LoadPicture(draft=draft)
+
+
+def test_no_draft_of_a_picture_with_a_mask(tmp_path):
+    (tmp_path / 'a.jpg').write_bytes(FILES['jpeg'])
+    with pytest.raises(ValueError, match='smaller than their masks'):
+        LoadPicture(draft=8)(dict(img_path=str(tmp_path / 'a.jpg'), seg_map_path='a.png'))

@@ -3,11 +3,12 @@
 import copy
 import json
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from mmengine.hooks import LoggerHook
+from mmengine.hooks import EMAHook, LoggerHook
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import Runner
 from torch.overrides import TorchFunctionMode
@@ -172,3 +173,18 @@ def test_mmengines_own_runner_asks_in_each_step(tmp_path, monkeypatch):
             runner.register_hook(Note(mode))
             runner.train()
     assert {0, 1, 3, 4} <= {step for step, _ in mode.found}
+
+
+@pytest.mark.parametrize(
+    'kind', ['ExponentialMovingAverage', 'MomentumAnnealingEMA', 'StochasticWeightAverage']
+)
+def test_an_average_asks_the_device_for_nothing(kind):
+    """What lies on the meta device cannot be asked: the count of steps stays on the host."""
+    runner = SimpleNamespace(model=torch.nn.Linear(2, 2, device='meta'), iter=0, epoch=0)
+    hook = EMAHook(ema_type=kind)
+    hook.before_run(runner)
+    for _ in range(3):
+        hook.after_train_iter(runner, 0)
+    assert hook.ema_model.steps.device.type == 'cpu' and int(hook.ema_model.steps) == 3
+    with pytest.raises(RuntimeError, match='meta'):
+        runner.model.weight.sum().item()
