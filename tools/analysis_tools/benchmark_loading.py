@@ -4,7 +4,9 @@ import argparse
 import math
 import statistics
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from timm.data.loader import fast_collate
 from torch.utils.data import Dataset, Subset
 
 import cosub_mm  # noqa: F401
+from cosub_mm.analysis import reading_rates
 from cosub_mm.analysis.loading_rates import Way, measure_core, measure_workers, steps_of, time_steps
 from cosub_mm.analysis.reference_pipeline import (
     StepImages,
@@ -133,6 +136,12 @@ def main(argv: Sequence[str] | None) -> None:
         help='images a second that one GPU trains (the log: batch size / time): tells the cores '
         'that feed it',
     )
+    parser.add_argument(
+        '--reading',
+        action='store_true',
+        help='also measure reading alone: single files, a tar shard, and one that is read ahead '
+        '(a copy of the images is written to a temporary folder; TMPDIR chooses the disk)',
+    )
     parser.add_argument('--gpus', type=int, default=8, help='GPUs of a machine, for --gpu-rate')
     parser.add_argument(
         '--cfg-options', nargs='+', action=OverrideAction, help='key=value settings'
@@ -153,6 +162,14 @@ def main(argv: Sequence[str] | None) -> None:
     print(f'{len(ways[0].dataset)} images, {args.rounds} rounds')
     print(report(ways, args.workers))
     print(report_steps(ways, args.rounds))
+    if args.reading:
+        with tempfile.TemporaryDirectory() as folder:
+            files = [path for path in ways[-1].dataset.paths if '://' not in path]
+            if not files:
+                raise UserError('--reading compares single files; the images lie in shards')
+            print(
+                reading_rates.table(reading_rates.reading_rates(files, Path(folder), args.rounds))
+            )
     if args.gpu_rate:
         print(cores_for(args.gpu_rate, ways[0].rate, args.gpus))
 
