@@ -168,6 +168,23 @@ def test_the_table_of_gpus_is_made_the_same_way_on_a_cpu():
     assert all(int(rows[step][2]) == 8 for step in steps)
     assert float(rows['masking'][7]) == 1 and float(rows['ours'][7]) < 1  # memory ratio
     assert 'aten::addmm' in text  # the profile
+    assert float(rows['index_add_'][4]) == 1 and float(rows['index_put_'][3]) > 0
+
+
+@pytest.mark.parametrize(
+    ('busy', 'idle'),
+    [([], 1), ([(0, 10)], 0), ([(0, 4), (2, 5), (7, 8)], 0.4), ([(6, 8), (1, 3), (1, 2)], 0.6)],
+)
+def test_idle_is_what_no_kernel_covers(busy, idle):
+    assert table7.idle_share(busy, 10) == pytest.approx(idle)
+
+
+def test_all_ways_to_write_rows_write_the_same():
+    rows, kept = torch.randn(3, 2, 4), torch.tensor([4, 0, 2])
+    expected = torch.zeros(5, 2, 4)
+    expected[kept] = rows * 1.25
+    for write in table7.WRITES.values():
+        torch.testing.assert_close(write(rows, kept, 5), expected)
 
 
 class Mixing(nn.Module):

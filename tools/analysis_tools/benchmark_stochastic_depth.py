@@ -59,7 +59,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--cosub', action='store_true', help='cosub step over a supervised masked step instead'
     )
     parser.add_argument(
-        '--table7', action='store_true', help='ViT-L and ViT-H as in Table 7; needs CUDA'
+        '--table7', action='store_true', help='ViT-S, L and H as in Table 7; needs CUDA'
     )
     parser.add_argument(
         '--host', action='store_true', help='what Python costs a branch, on tiny tensors'
@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None) -> int:
 def _problem(args: argparse.Namespace) -> str:
     wants_cuda = args.device.startswith('cuda')
     if args.table7 and not wants_cuda:
-        return '--table7 measures ViT-L and ViT-H on a GPU. Give it --device cuda.'
+        return '--table7 measures ViT-S, L and H on a GPU. Give it --device cuda.'
     if wants_cuda and not torch.cuda.is_available():
         return f'--device {args.device}: this torch sees no CUDA device.'
     if wants_cuda and args.clock == 'cpu':
