@@ -23,6 +23,10 @@ WRONG = {
     'analysis_tools/benchmark_segmentation.py': [NO_CONFIG, (CONFIG, *MISSPELT)],
     'analysis_tools/benchmark_startup.py': [('--images', '0')],
     'analysis_tools/benchmark_stochastic_depth.py': [('--rates', '1.2'), ('--table7',)],
+    'analysis_tools/benchmark_training.py': [
+        (*NO_CONFIG, '--timm', 'test_vit', '--work-dir', 'no_folder'),
+        (CONFIG, '--timm', 'test_vit', '--work-dir', 'no_folder', '--images', '7'),
+    ],
     'analysis_tools/check_miou.py': [(*NO_CONFIG, 'no_folder')],
     'analysis_tools/coverage_stochastic_depth.py': [('--update', '--output', 'no_such.md')],
     'analysis_tools/drop_rate_quantization.py': [('--rates', '1.5')],
