@@ -122,7 +122,7 @@ def test_peak_memory_of_a_known_step():
     x = torch.randn(1024, 256)
     step = measure.Step(lambda: layer(x).sum(), list(layer.parameters()), torch.device('cpu'))
     output, gradient = 1024 * 256 * 4, 256 * 256 * 4
-    assert output <= measure.peak_bytes(step) <= 2.2 * output + 2 * gradient
+    assert output <= measure.peak_bytes(step, step.device) <= 2.2 * output + 2 * gradient
     assert layer.weight.grad is None
 
 
