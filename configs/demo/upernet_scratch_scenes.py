@@ -22,9 +22,9 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=40),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, begin=40, end=450, by_epoch=False),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, begin=40, end=600, by_epoch=False),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=450, val_interval=225)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=600, val_interval=300)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-default_hooks = dict(checkpoint=dict(interval=225, max_keep_ckpts=2), logger=dict(interval=20))
+default_hooks = dict(checkpoint=dict(interval=300, max_keep_ckpts=2), logger=dict(interval=20))
