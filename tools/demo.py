@@ -12,11 +12,11 @@ The rules, written down before the runs:
   36 px had ended below its start on the validation part.
 - Metric: top-1 on the 1,000 validation digits and mIoU of all 14 classes on the 100 validation
   scenes, single-scale, of the last checkpoint of one run with seed 0, whatever comes out.
-- Budget: all stages within 12 minutes on 2 free cores, set-up aside; what is beyond the paper has to
-  be asked for. The supervised baseline has cosub's network, epochs and settings.
-  UperNet from scratch has the pictures, iterations and head of UperNet from cosub. A trained
-  backbone keeps its statistics and learns slowly; a random one has the learning rate of the
-  pre-training, and the statistics of the scenes.
+- Budget: all stages within 12 minutes on 2 free cores, set-up aside; what is beyond the paper has
+  to be asked for (``--co-trained``). The supervised baseline has cosub's network, epochs and
+  settings. UperNet from scratch has the pictures, iterations and head of UperNet from cosub. A
+  trained backbone keeps its statistics and learns slowly; a random one has the learning rate of
+  the pre-training, and the statistics of the scenes.
 """
 
 import argparse

@@ -14,7 +14,7 @@ from tools import demo
 
 
 def _commands(*args):
-    for stage in demo.stages(*args):
+    for stage in demo.stages(*args, with_co_trained=True):
         for command in stage.commands:
             yield stage, [part.format(dir=f'W/{stage.name}', work_dir='W') for part in command]
 
@@ -56,7 +56,9 @@ def from_cosub(args):
 
 
 def test_other_places_reach_the_commands():
-    assert sum('cosub' in stage.needs for stage in demo.stages()) == 3
+    asked, default = demo.stages(with_co_trained=True), demo.stages()
+    assert sum('cosub' in stage.needs for stage in asked) == 3
+    assert [stage.name for stage in asked] == [*(s.name for s in default), 'upernet_cosubseg']
     for stage, (tool, *line) in _commands('/data', 'W'):
         if tool == 'tools/train.py':
             args = parse_train(line)
