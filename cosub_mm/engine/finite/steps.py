@@ -1,6 +1,5 @@
 """Look at loss and gradients of each step, and leave out a step in which one is no number."""
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial, wraps
@@ -11,6 +10,7 @@ from mmengine.dist import all_reduce, get_world_size
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors
+from torch.optim import Optimizer
 
 from ..answer import Answer
 from .fused import LeftOutStep
@@ -191,16 +191,18 @@ def _norm(grads: list[Tensor]) -> Tensor:
 
     They are laid end to end: torch's own asks tensor by tensor, at four times the host's time.
     """
-    kinds = defaultdict(list)
-    for grad in grads:
-        grad = torch.view_as_real(grad) if grad.is_complex() else grad
-        kinds[grad.device, grad.dtype].append(grad)
-    flat = (
-        _flatten_dense_tensors(part) for together in kinds.values() for part in in_parts(together)
-    )
-    double = any(dtype == torch.float64 for _, dtype in kinds)
-    dtype = torch.float64 if double else torch.float32
-    norms = [torch.linalg.vector_norm(part, dtype=dtype) for part in flat]
+    kinds = Optimizer._group_tensors_by_device_and_dtype([grads])
+    double = any(dtype in (torch.float64, torch.complex128) for _, dtype in kinds)
+    norms = []
+    for (_, dtype), ((together,), _) in kinds.items():
+        if dtype.is_complex:
+            together = [torch.view_as_real(grad) for grad in together]
+        norms += [
+            torch.linalg.vector_norm(
+                _flatten_dense_tensors(part), dtype=torch.float64 if double else torch.float32
+            )
+            for part in in_parts(together)
+        ]
     first, *others = norms
     return torch.stack([first, *(n.to(first.device) for n in others)]).norm() if others else first
 

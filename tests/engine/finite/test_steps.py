@@ -1,6 +1,7 @@
 """A step that is no number is as if it had not been, and is never saved."""
 
 import copy
+import math
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -226,6 +227,34 @@ def test_overflow_at_every_scale_is_one(scaler, tmp_path, monkeypatch):
     wrapper = dict(type='AmpOptimWrapper', optimizer=dict(OPTIMIZERS['AdamW']))
     with pytest.raises(NonFiniteLossError, match='no numbers at any scale'):
         train(tmp_path, monkeypatch, range(120), True, images=120, optim_wrapper=wrapper)
+
+
+@pytest.mark.parametrize(
+    'kinds',
+    [
+        [torch.float32],
+        [torch.float32, torch.float64],
+        [torch.bfloat16, torch.float16],
+        [torch.complex64, torch.float32],
+    ],
+)
+def test_the_norm_is_that_of_all_gradients(kinds):
+    """Whatever their kinds; half a precision is no reason to overflow."""
+    torch.manual_seed(0)
+    values = [4e4 + 1e4 * torch.rand(5, 3, dtype=torch.complex128) for _ in kinds]
+    parameters = [nn.Parameter(torch.zeros(5, 3, dtype=kind)) for kind in kinds]
+    for parameter, value in zip(parameters, values):
+        value = value if parameter.is_complex() else value.real
+        parameter.grad = value.to(parameter.dtype)
+    expected = math.hypot(*(float(p.grad.abs().double().norm()) for p in parameters))
+    optimizer = torch.optim.SGD(parameters, lr=0.1)
+    seen = []
+    step_watch = StepWatch(lambda step, _: seen.append(float(step.norm)), 3)
+    step_watch.begin(None, [])
+    step_watch.current.losses.append(torch.tensor(NAN))  # so that it is reported
+    step_watch.take(OptimWrapper(optimizer), optimizer.step)
+    step_watch.settle()
+    assert seen == [pytest.approx(expected, rel=1e-5)]
 
 
 def test_the_number_in_a_row_is_at_least_one():

@@ -1,5 +1,9 @@
 """CosubViT against timm's DeiT III models, and what mmpretrain's DeiT3 does wrong."""
 
+import copy
+import pickle
+import sys
+
 import pytest
 import timm
 import torch
@@ -208,6 +212,22 @@ def test_a_checkpoint_with_a_class_token_position_is_refused():
     weights['pos_embed'] = torch.zeros(1, 17, 48)
     with pytest.raises(ValueError, match='17 position embeddings'):
         model.load_state_dict(weights)
+
+
+def test_a_pass_reads_no_signatures():
+    """As mmcv's FFN does in each of its calls, for the sake of arguments that are long renamed."""
+    model = CosubViT(
+        arch=dict(embed_dims=8, num_layers=2, num_heads=2, feedforward_channels=16), img_size=32
+    )
+    called = set()
+    sys.setprofile(lambda frame, event, _: called.add(frame.f_code.co_name))
+    try:
+        model(torch.zeros(1, 3, 32, 32))
+    finally:
+        sys.setprofile(None)
+    assert 'forward' in called and 'getfullargspec' not in called
+    twin = pickle.loads(pickle.dumps(copy.deepcopy(model)))
+    torch.testing.assert_close(twin(torch.ones(1, 3, 32, 32)), model(torch.ones(1, 3, 32, 32)))
 
 
 def test_registered_in_mmpretrain():
