@@ -75,7 +75,7 @@ def _measure(model, shape, batch, device, dtype, rounds) -> InferenceCost:
     step = _Forward(lambda: _predict(model, images, device, dtype), [], device)
     step()
     before = torch.cuda.memory_allocated(device) if device.type == 'cuda' else 0
-    peak = before + peak_bytes(step)
+    peak = before + peak_bytes(step, step.device)
     seconds = median(step()[0] for _ in range(rounds))
     return InferenceCost(batch, batch / seconds, peak)
 
@@ -90,7 +90,7 @@ def _fitting(model: nn.Module, shape: tuple[int, int]) -> int:
     device = torch.device('cpu')
     images = torch.randn(2, 3, *shape)
     step = _Forward(lambda: _predict(model, images, device, torch.float32), [], device)
-    each = (peak_bytes(step) + images.nbytes) / 2
+    each = (peak_bytes(step, step.device) + images.nbytes) / 2
     try:
         text = Path('/proc/meminfo').read_text()
         free = int(re.search(r'^MemAvailable:\s+(\d+) kB', text, re.MULTILINE)[1]) * 1024
