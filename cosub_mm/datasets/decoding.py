@@ -8,6 +8,7 @@ Pictures are turned upright as their EXIF tag says, unless the loader is asked t
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from io import BytesIO
 
 import numpy as np
@@ -40,6 +41,7 @@ IGNORE_EXIF = 'color_ignore_orientation'
 EXIF_ORIENTATION = 0x0112
 # Pillow's modes of one channel with 16 bits; an 'I' of 32 bits may hold 16.
 DEEP = ('I', 'I;16', 'I;16L', 'I;16B', 'I;16N')
+DECODERS = ('pillow', 'torchvision', 'simplejpeg')
 WITH_ALPHA = {'LA': 'L', 'La': 'L', 'PA': 'P'}
 
 
@@ -62,20 +64,33 @@ class LoadPicture(LoadImageFromFile):
             both sides keep so many pixels: for originals that are far larger than the crop, which
             is then drawn from *other pixels* than the recipe's. None decodes all. Not for
             segmentation, whose masks stay as large as they are.
+        decoder: ``'pillow'``, or ``'torchvision'`` or ``'simplejpeg'`` (where it is installed) for
+            sound JPEGs of usual colours; all else, and what they refuse, is left to Pillow. Their
+            pixels are Pillow's where both have the same libjpeg, which nothing promises.
         **kwargs: of LoadImageFromFile; ``imdecode_backend`` is Pillow in any case, and of
             ``color_type`` only ``'color'`` and ``'color_ignore_orientation'`` are decoded here.
 
     Raises:
-        ValueError: a ``draft`` below 1, or for a sample with a mask.
+        ValueError: a ``draft`` below 1, with another decoder, or for a sample with a mask; an
+            unknown decoder.
+        ImportError: a decoder that is not installed.
     """
 
-    def __init__(self, *args, draft: int | None = None, **kwargs) -> None:
+    def __init__(self, *args, draft: int | None = None, decoder: str = 'pillow', **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        if decoder not in DECODERS:
+            raise ValueError(
+                f'LoadPicture: decoder={decoder!r} is unknown; choose from {", ".join(DECODERS)}.'
+            )
+        if decoder != 'pillow':
+            if draft is not None:
+                raise ValueError('LoadPicture: draft is an option of the decoder pillow alone.')
+            import_module(decoder)
         if draft is not None and (not isinstance(draft, int) or draft < 1):
             raise ValueError(
                 f'LoadPicture: draft={draft!r} must be a number of pixels, at least 1, or None.'
             )
-        self.draft = draft
+        self.draft, self.decoder = draft, decoder
 
     def transform(self, results: dict) -> dict | None:
         """Load ``img_path``; adds ``img``, (H, W, 3) BGR, ``img_shape`` and ``ori_shape``."""
@@ -93,7 +108,7 @@ class LoadPicture(LoadImageFromFile):
                 f'it out for segmentation.'
             )
         content = read_file(results['img_path'], self.backend_args)
-        picture = decode_picture(content, self.color_type == 'color', self.draft)
+        picture = decode_picture(content, self.color_type == 'color', self.draft, self.decoder)
         results['img_shape'] = results['ori_shape'] = (picture.height, picture.width)
         return picture
 
@@ -103,13 +118,16 @@ def decode(content: bytes, upright: bool = True) -> np.ndarray:
     return to_bgr(decode_picture(content, upright))
 
 
-def decode_picture(content: bytes, upright: bool = True, draft: int | None = None) -> Image.Image:
+def decode_picture(
+    content: bytes, upright: bool = True, draft: int | None = None, decoder: str = 'pillow'
+) -> Image.Image:
     """Decode a picture of 8 or 16 bits.
 
     Args:
         content: the file.
         upright: turn it as its EXIF tag says.
         draft: decode a JPEG smaller, with at least so many pixels on both sides.
+        decoder: see :class:`LoadPicture`.
 
     Returns:
         A picture of mode RGB.
@@ -123,9 +141,14 @@ def decode_picture(content: bytes, upright: bool = True, draft: int | None = Non
         check_shape(picture)
         if draft is not None:
             picture.draft(picture.mode, (draft, draft))
+        turned = upright and is_turned(picture)
+        if decoder != 'pillow' and not turned:
+            decoded = _by_another(picture, content, decoder)
+            if decoded is not None:
+                return decoded
         picture.load()
         # exif_transpose and convert copy also where there is nothing to do.
-        if upright and is_turned(picture):
+        if turned:
             picture = ImageOps.exif_transpose(picture)
         if picture.mode in DEEP:
             picture = Image.fromarray(_upper_byte(np.asarray(picture)))
@@ -137,6 +160,23 @@ def decode_picture(content: bytes, upright: bool = True, draft: int | None = Non
         if picture.mode in WITH_ALPHA:
             picture = picture.convert(WITH_ALPHA[picture.mode])
         return picture if picture.mode == 'RGB' else picture.convert('RGB')
+
+
+def _by_another(picture: Image.Image, content: bytes, decoder: str) -> Image.Image | None:
+    """An opened JPEG in RGB, or None: it is another picture, or not sound."""
+    if picture.format != 'JPEG' or picture.mode not in ('RGB', 'L'):
+        return None
+    try:
+        if decoder == 'simplejpeg':
+            return Image.fromarray(import_module(decoder).decode_jpeg(content))
+        import torch
+        from torchvision.io import ImageReadMode, decode_jpeg
+
+        # A copy, for torch wants memory that it could write.
+        data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        return Image.fromarray(decode_jpeg(data, ImageReadMode.RGB).permute(1, 2, 0).numpy())
+    except (RuntimeError, ValueError):
+        return None
 
 
 @contextmanager

@@ -139,3 +139,24 @@ def test_no_draft_of_a_picture_with_a_mask(tmp_path):
     (tmp_path / 'a.jpg').write_bytes(FILES['jpeg'])
     with pytest.raises(ValueError, match='smaller than their masks'):
         LoadPicture(draft=8)(dict(img_path=str(tmp_path / 'a.jpg'), seg_map_path='a.png'))
+
+
+@pytest.mark.parametrize('decoder', ['torchvision', 'simplejpeg'])
+def test_other_decoders_read_sound_jpegs_and_leave_the_rest_to_pillow(decoder, tmp_path):
+    if decoder == 'simplejpeg':
+        pytest.importorskip(decoder)
+    load = LoadPicture(decoder=decoder)
+    for name, content in FILES.items():
+        (tmp_path / 'a').write_bytes(content)
+        seen = load(dict(img_path=str(tmp_path / 'a')))['img'].astype(int)
+        assert abs(seen - decode(content)).max() <= 1, name
+    (tmp_path / 'a').write_bytes(FILES['jpeg'][: len(FILES['jpeg']) // 2])
+    with pytest.raises(OSError):
+        load(dict(img_path=str(tmp_path / 'a')))
+
+
+def test_decoders_that_are_none():
+    with pytest.raises(ValueError, match="'opencv' is unknown; choose from pillow"):
+        LoadPicture(decoder='opencv')
+    with pytest.raises(ValueError, match='draft is an option'):
+        LoadPicture(decoder='torchvision', draft=224)
