@@ -1,12 +1,10 @@
 """Images a second of a whole training: tools/train.py, and timm's parts in a loop by hand."""
 
 import json
-import multiprocessing
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
@@ -95,7 +93,7 @@ def ours(
         finally:
             process.terminate()
             process.wait()
-    return _settled(times)
+    return _settled(times[:windows])
 
 
 def _times(log: Path) -> list[float]:
@@ -105,7 +103,7 @@ def _times(log: Path) -> list[float]:
 
 
 def by_timm(
-    model: str,
+    name: str,
     root: Path,
     batch_size: int,
     workers: int,
@@ -113,13 +111,13 @@ def by_timm(
     windows: int,
     device: str,
 ) -> list[float]:
-    """Train by cosub as one would by hand with timm, in a process of its own.
+    """Train by cosub as one would by hand with timm.
 
     timm's loader (with its prefetcher on a GPU), 3-Augment, mixup or cutmix, DropPath, bfloat16,
     ``Lamb(foreach=True)``, two copies of each image.
 
     Args:
-        model: its name there.
+        name: of the model there.
         root: of :func:`make_images`.
         batch_size: images an iteration.
         workers: loading processes.
@@ -130,21 +128,6 @@ def by_timm(
     Returns:
         As :func:`ours`.
     """
-    # A process of a Pool may have no loading processes.
-    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
-        work = pool.submit(_loop, model, str(root), batch_size, workers, rate, windows, device)
-        return work.result()
-
-
-def _loop(
-    name: str,
-    root: str,
-    batch_size: int,
-    workers: int,
-    rate: float,
-    windows: int,
-    device: str,
-) -> list[float]:
     import timm
     from timm.data import Mixup, create_dataset, create_loader
     from timm.optim import Lamb
@@ -161,7 +144,7 @@ def _loop(
     groups = [dict(params=decayed), dict(params=others, weight_decay=0.0)]
     optimizer = Lamb(groups, lr=1e-4, foreach=True)
     loader = create_loader(
-        create_dataset('', root, split='train'),
+        create_dataset('', str(root), split='train'),
         input_size=model.pretrained_cfg['input_size'],
         batch_size=batch_size,
         is_training=True,

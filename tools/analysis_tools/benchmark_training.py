@@ -9,8 +9,10 @@ DropPath, mixup or cutmix, LAMB, cosub. One after the other, in turns: each need
 """
 
 import argparse
+import multiprocessing
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import median
 
@@ -66,9 +68,10 @@ def main(argv: Sequence[str] | None) -> None:
         work_dir = args.work_dir / f'run_{number}'
         seconds = ours(args.config, data, work_dir, args.windows, device == 'cuda', options)
         rates['tools/train.py'].append(images_a_second(seconds, args.batch_size))
-        seconds = by_timm(
-            args.timm, data, args.batch_size, args.workers, rate, args.windows, device
-        )
+        # In a process of its own: it frees the device, and may have loading processes.
+        with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
+            settings = (args.batch_size, args.workers, rate, args.windows, device)
+            seconds = pool.submit(by_timm, args.timm, data, *settings).result()
         rates['by hand on timm'].append(images_a_second(seconds, args.batch_size))
         for name, found in rates.items():
             print(f'round {number + 1}, {name}: {found[-1]:.1f} images/s', flush=True)
