@@ -6,7 +6,7 @@ from torch import nn
 
 from .copies.late_copy import verdict_on
 from .places.drop_path import ends_of
-from .rows.draw import STATIC_FROM, kept_count
+from .rows.draw import kept_count
 from .rows.rule import explain
 from .step.module import Place, StochasticDepth
 
@@ -43,12 +43,10 @@ class BranchReport:
         return whole + fraction
 
     def computed_rows(self, batch_size: int) -> float:
-        """Expected number of computed rows: at least 1, rounded up for large batches."""
+        """Expected number of computed rows: at least 1; torch.compile rounds it up."""
         if self.implementation == 'mask' or self.rate == 0:
             return batch_size
         whole, fraction = kept_count(batch_size, self.rate)
-        if fraction and batch_size >= STATIC_FROM:
-            return whole + 1
         return max(whole, 1) + (fraction if whole else 0)
 
     def realised_rate(self, batch_size: int) -> float:

@@ -35,7 +35,7 @@ def test_report_has_numbers_and_prints_a_table():
     assert (first.block, first.start, first.end) == ('blocks.0', 'norm1', 'drop_path1')
     assert (first.implementation, first.reason) == ('subset', 'asked for')
     assert first.kept_rows(128) == pytest.approx(70.4)
-    assert first.computed_rows(128) == 71  # static shapes
+    assert first.computed_rows(128) == pytest.approx(70.4)
     assert first.computed_rows(16) == pytest.approx(8.8)
     assert first.realised_rate(16) == pytest.approx(0.45)
     assert report.computed_share(16) == pytest.approx(0.55)
@@ -50,9 +50,8 @@ def test_computed_rows_of_the_report_are_what_the_branch_sees():
     for batch in (1, 2, 5, 70):
         report = apply_stochastic_depth(model, 0.6, implementation='subset')
         handle = model.blocks[1].attn.register_forward_pre_hook(lambda m, a: seen.append(len(a[0])))
-        steps = 60 if batch < 64 else 2
         with torch.no_grad():
-            for _ in range(steps):
+            for _ in range(60):
                 model(torch.zeros(batch, 3, 32, 32))
         handle.remove()
         mean = sum(seen) / len(seen)

@@ -7,14 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosub_mm.stochastic_depth.rows.draw import STATIC_FROM, draw_rows, kept_count
+from cosub_mm.stochastic_depth.rows.draw import draw_rows, kept_count
 from cosub_mm.stochastic_depth.rows.functional import mask_rows, put_rows, take_rows
 from cosub_mm.stochastic_depth.rows.schedule import SCHEDULES, block_rates, rounded_rate
 
 RATES = st.one_of(
     st.floats(0, 1, exclude_max=True, allow_subnormal=False), st.sampled_from([0.1, 0.45, 0.7])
 )
-BATCHES = st.integers(1, 2 * STATIC_FROM)
+BATCHES = st.integers(1, 128)
 
 
 @given(BATCHES, RATES)
@@ -25,14 +25,14 @@ def test_the_expected_count_is_split_and_nothing_lost(batch, rate):
 
 
 @given(BATCHES, RATES, st.integers(0, 2**32))
-def test_a_draw_is_distinct_rows_of_the_batch_and_at_most_one_too_many(batch, rate, seed):
+def test_a_draw_is_distinct_rows_of_the_batch_and_at_least_one(batch, rate, seed):
     torch.manual_seed(seed)
     rows = draw_rows(batch, rate, 'cpu')
     index = rows.index.tolist()
     assert len(set(index)) == len(index) and set(index) <= set(range(batch))
     whole, more = kept_count(batch, rate)
     assert rows.kept in ({whole, whole + 1} if more else {whole})
-    assert max(rows.kept, 1) <= len(index) <= max(rows.kept + 1, 1)
+    assert len(index) == max(rows.kept, 1)
     assert rows.scale == pytest.approx(1 / (1 - rate))
 
 

@@ -108,9 +108,8 @@ class CosubTIMMBackbone(BaseModule):
         if out_type == 'featmap':
             self._keep_feature_layers(out_indices)
         if drop_path_rate:
-            apply_stochastic_depth(
-                self.timm_model, drop_path_rate, schedule, implementation, example_input
-            )
+            # To all of it: timm's model itself is not called, only methods of it.
+            apply_stochastic_depth(self, drop_path_rate, schedule, implementation, example_input)
         self.register_load_state_dict_pre_hook(resize_loaded_embedding)
         self.register_state_dict_post_hook(note_grid)
         self._depths: tuple[dict[str, int], int] | None = None

@@ -13,10 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ['STATIC_FROM', 'Rows', 'draw_rows', 'draw_rows_at_once', 'kept_count']
-
-STATIC_FROM = 64
-"""From this many rows on, every step computes the same number of them (see draw_rows)."""
+__all__ = ['Rows', 'draw_rows', 'draw_rows_at_once', 'kept_count']
 
 _WHOLE = 1e-6  # an expected count this near to an integer is one: 20 * (1 - .45) is 11
 
@@ -68,10 +65,10 @@ def draw_rows(
     below or above, at random, so that its mean is exact; rounding (paper, section 4) would turn a
     rate of .1 into 0 for 2 rows. What is *computed* may be one row more than what is kept:
 
-    - with fewer than ``STATIC_FROM`` rows, outside torch.compile: the kept rows, but never none,
-      because many modules fail on an empty batch and DDP wants a gradient of every parameter;
-    - from ``STATIC_FROM`` rows on, and always under torch.compile: the count rounded up, the same
-      in each step. Shapes stay static, at the price of less than one row.
+    - outside torch.compile: the kept rows, but never none, because many modules fail on an empty
+      batch and DDP wants a gradient of every parameter;
+    - under torch.compile: the count rounded up, the same in each step. Shapes stay static, at the
+      price of less than one row.
 
     Args:
         batch: number of rows, at least 1.
@@ -118,22 +115,27 @@ def draw_rows_at_once(
     coins = None
     if device.type == 'cpu':
         numbers = torch.rand(len(rates), batch + 1, dtype=torch.float32, device=device)
-        orders = numbers[:, :batch].argsort(1).unbind()
+        orders = numbers[:, :batch].argsort(1)
         if any(fraction for _, fraction in counts):
             coins = numbers[:, batch].tolist()
     else:
         numbers = torch.rand(len(rates), batch, dtype=torch.float32, device=device)
-        orders = numbers.argsort(1).unbind()
+        orders = numbers.argsort(1)
         tossed = sum([fraction > 0 for _, fraction in counts])
         if tossed:
             coins = torch.rand(tossed, dtype=torch.float32, device=_CPU).tolist()
             coins = [coins.pop(0) if fraction else 0.0 for _, fraction in counts]
-    drawn = []
-    for i, (whole, fraction) in enumerate(counts):
-        kept = computed = whole
-        if fraction:
-            kept += coins[i] < fraction
-            computed = whole + 1 if batch >= STATIC_FROM else max(kept, 1)
-        scale = 1 / (1 - rates[i]) if scale_by_keep[i] else 1.0
-        drawn.append(Rows(orders[i][:computed], kept, None, scale, batch))
-    return drawn
+    sizes, kept_rows = [], []
+    for i, (kept, fraction) in enumerate(counts):
+        if fraction and coins[i] < fraction:
+            kept += 1
+        computed = kept or 1
+        kept_rows.append(kept)
+        sizes += (computed, batch - computed)
+    # One operator cuts the orders into the rows of each branch and those that it drops.
+    parts = torch.split_with_sizes(orders.flatten(), sizes)[::2]
+    scales = [1 / (1 - rate) if scale else 1.0 for rate, scale in zip(rates, scale_by_keep)]
+    return [
+        Rows(index, kept, None, scale, batch)
+        for index, kept, scale in zip(parts, kept_rows, scales)
+    ]

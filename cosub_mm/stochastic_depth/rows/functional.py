@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 _is_compiling = torch.compiler.is_compiling
+_is_grad_enabled = torch.is_grad_enabled
 # torch.are_deterministic_algorithms_enabled is a Python function around it, and asked each step.
 _is_transformed = torch._C._are_functorch_transforms_active  # by torch.func
 _is_deterministic = torch._C._get_deterministic_algorithms
@@ -134,12 +135,17 @@ class _Put(torch.autograd.Function):
     @staticmethod
     def forward(ctx, residual: Tensor, rows: Rows) -> Tensor:
         ctx.rows = rows
-        return _among_zeros(residual, rows)
+        index, kept, _, scale, batch = rows
+        shape = residual.shape
+        if kept != shape[0] or len(shape) == 4 or _is_deterministic():
+            return _among_zeros(residual, rows)
+        # What most branches need, without the questions of the others: it is done in each step.
+        return residual.new_zeros((batch, *shape[1:])).index_add_(0, index, residual, alpha=scale)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         index, kept, _, scale, _ = rows = ctx.rows
-        if torch.is_grad_enabled():  # it is differentiated a second time
+        if _is_grad_enabled():  # it is differentiated a second time
             return take_rows(grad, rows) * _column(_weights(rows, grad), grad), None
         out = grad.index_select(0, index) if grad.ndim != 4 else gather_rows(grad, index)
         if scale != 1:
@@ -180,4 +186,6 @@ class _Take(torch.autograd.Function):
         return put_rows(grad, Rows(index, index.shape[0], None, 1.0, ctx.batch)), None
 
 
-_put, _put_transformed, _take = _Put.apply, _PutTransformed.apply, _Take.apply  # found once
+# Function.apply first asks whether torch.func is at work, which put_rows_eagerly has done.
+_put = super(torch.autograd.Function, _Put).apply
+_put_transformed, _take = _PutTransformed.apply, _Take.apply  # found once

@@ -17,17 +17,25 @@ def example_inputs(model: nn.Module, example_input: Any) -> tuple:
         return (_noise(model, tuple(example_input)),)
     if example_input is not None:
         return example_input if isinstance(example_input, tuple) else (example_input,)
-    config = getattr(model, 'pretrained_cfg', None) or getattr(model, 'default_cfg', None) or {}
-    shape = tuple(config.get('input_size') or ())
-    size = getattr(model, 'img_size', None) or getattr(
-        getattr(model, 'patch_embed', None), 'img_size', None
-    )
+    shape, size = _says(model)
+    children = list(model.children())
+    while not (shape or size) and len(children) == 1:  # what only wraps another knows no size
+        shape, size = _says(children[0])
+        children = list(children[0].children())
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     if size is not None:
         sides = (tuple(tree_leaves(size)) * 2)[:2]
         shape = (shape[0] if shape else getattr(first, 'in_channels', 3), *sides)
     shape = shape or (getattr(first, 'in_channels', 3), 224, 224)
     return (_noise(model, (_ROWS, *shape)),)
+
+
+def _says(model: nn.Module) -> tuple[tuple[int, ...], Any]:
+    """What a model says of its images: the shape it was trained on, and the size that it takes."""
+    config = getattr(model, 'pretrained_cfg', None) or getattr(model, 'default_cfg', None) or {}
+    shape = tuple(config.get('input_size') or ()) if isinstance(config, dict) else ()
+    embed = getattr(model, 'patch_embed', None)
+    return shape, getattr(model, 'img_size', None) or getattr(embed, 'img_size', None)
 
 
 def _is_shape(example_input: Any) -> bool:

@@ -83,12 +83,17 @@ class Draws:
     def _draw(self, number: int, batch: int, device: torch.device) -> None:
         """Draw for the branches from ``number`` on."""
         self.batch, self.device, self.opener = batch, device, number
-        passes = [one for one in self.passes[number:] if one.rate for _ in range(one.branches)]
-        rates, scales = [one.rate for one in passes], [one.scale_by_keep for one in passes]
-        self.rows = {}
+        rates, scales, numbers = [], [], []
+        for one in self.passes[number:]:
+            if one.rate:
+                rates += [one.rate] * one.branches
+                scales += [one.scale_by_keep] * one.branches
+                numbers += [one.number] * one.branches
+        rows = {number: [] for number in numbers}
         drawn = draw_rows_at_once(batch, rates, device, scales)
-        for one, rows in zip(reversed(passes), reversed(drawn)):
-            self.rows.setdefault(one.number, []).append(rows)
+        while drawn:  # from the last, as they are taken from the end
+            rows[numbers.pop()].append(drawn.pop())
+        self.rows = rows
 
     def __getstate__(self) -> list:
         """Of a copy of the model no pass is on its way."""

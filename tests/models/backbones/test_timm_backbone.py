@@ -2,8 +2,12 @@ import pytest
 import timm
 import torch
 from mmpretrain.registry import MODELS
+from torch import nn
 
 import cosub_mm  # noqa: F401
+from cosub_mm.stochastic_depth.rows.draw import draw_rows_at_once
+from cosub_mm.stochastic_depth.search.example import example_inputs
+from cosub_mm.stochastic_depth.step import plan
 
 PIT = dict(model_name='pit_ti_224', img_size=64, depth=(1, 1, 1), base_dims=(8, 8, 8))
 CAIT = dict(model_name='cait_xxs24_224', img_size=32, depth=2, embed_dim=48)
@@ -132,3 +136,25 @@ def test_wrong_arguments():
         _build(dict(model_name='vit_enormous'))
     with pytest.raises(ValueError, match='out_type'):
         _build(REGNET, out_type='tokens')
+
+
+@pytest.mark.parametrize('out_type', ['pooled', 'featmap'])
+def test_all_branches_are_drawn_for_at_once(out_type, monkeypatch):
+    numbers = []
+
+    def note(batch, rates, *args):
+        numbers.append(len(rates))
+        return draw_rows_at_once(batch, rates, *args)
+
+    monkeypatch.setattr(plan, 'draw_rows_at_once', note)
+    backbone = _build(VIT, out_type=out_type, drop_path_rate=0.5).train()
+    backbone(_image(VIT))
+    assert numbers == [4]
+    backbone(_image(VIT, 48))  # with position embeddings of another size
+    assert numbers == [4, 4]
+
+
+def test_unknown_blocks_are_searched_on_images_of_the_size_that_timms_model_takes():
+    backbone = _build(dict(VIT, drop_path_rate=0.5))
+    assert example_inputs(backbone, None)[0].shape[1:] == (3, 32, 32)
+    assert example_inputs(nn.DataParallel(backbone), None)[0].shape[1:] == (3, 32, 32)
