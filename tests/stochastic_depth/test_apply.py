@@ -209,6 +209,7 @@ def test_a_failed_call_leaves_the_model_as_it_was():
     assert describe(model) is None
     assert not any(m._forward_pre_hooks or m._forward_hooks for m in model.modules())
     assert not any(m._forward_hooks_always_called for m in model.modules())
+    assert not any('forward' in vars(m) for m in model.modules())
 
 
 def test_a_wrong_registration_names_what_is_missing():

@@ -1,5 +1,6 @@
 """What people do around a model: each is right, or refused in one sentence."""
 
+import copy
 import warnings
 
 import pytest
@@ -10,7 +11,12 @@ from torch.func import functional_call, grad, vmap
 from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from cosub_mm.stochastic_depth import Branch, apply_stochastic_depth, register_block
+from cosub_mm.stochastic_depth import (
+    Branch,
+    apply_stochastic_depth,
+    register_block,
+    remove_stochastic_depth,
+)
 from tests.stochastic_depth.models import only_branches_train
 from tests.stochastic_depth.oldest import not_in_old_torch
 
@@ -173,6 +179,57 @@ def test_a_drop_path_that_is_replaced_in_a_masked_model():
     model.blocks[0].drop_path1 = nn.Identity()
     with pytest.raises(RuntimeError, match="'drop_path1' was replaced by a Identity"):
         model(IMAGES)
+
+
+def doubled(module):
+    """Put something over the forward pass of a module, as accelerate does, and count its calls."""
+    below, calls = module.forward, []
+
+    def forward(x):
+        calls.append(len(x))
+        return 2 * below(x)
+
+    module.forward = forward
+    return calls, below
+
+
+def steps(model):
+    """Output of a training step, of evaluation, and of the step again."""
+    results = []
+    for mode in (True, False, True):
+        torch.manual_seed(1)
+        results.append(model.train(mode)(IMAGES))
+    return results
+
+
+@pytest.mark.parametrize('before', [True, False])
+def test_a_forward_pass_that_somebody_has_put_over_is_kept(before):
+    model = vit()
+    mask = copy.deepcopy(model)
+    doubled(mask.blocks[0].norm1)
+    expected = steps(applied(mask, 'mask'))
+    if before:
+        calls, _ = doubled(model.blocks[0].norm1)
+        theirs = model.blocks[0].norm1.forward
+        applied(model)
+    else:
+        applied(model)
+        calls, ours = doubled(model.blocks[0].norm1)
+        theirs = model.blocks[0].norm1.forward
+    for a, b in zip(steps(model), expected, strict=True):
+        torch.testing.assert_close(a, b)
+    kept = 2 if before else 4  # theirs is called with what ours hands on, or calls it
+    assert calls == [kept, 4, kept]
+    apply_stochastic_depth(model, 0.5, implementation='auto')
+    for a, b in zip(steps(model), expected, strict=True):
+        torch.testing.assert_close(a, b)
+    remove_stochastic_depth(model)
+    assert model.blocks[0].norm1.forward is theirs
+    torch.testing.assert_close(model.train()(IMAGES), expected[1])
+    if not before:
+        model.blocks[0].norm1.forward = ours  # accelerate takes its own away so
+        mask.eval().blocks[0].norm1.forward = nn.LayerNorm.forward.__get__(mask.blocks[0].norm1)
+        torch.testing.assert_close(model(IMAGES), mask(IMAGES))
 
 
 class Lora(nn.Module):

@@ -40,7 +40,7 @@ def test_subset_equals_mask_and_evaluation_is_untouched(case):
 
 def all_hooks(model):
     return [
-        (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
+        (*module._forward_pre_hooks.values(), *module._forward_hooks.values(), *vars(module))
         for module in model.modules()
     ]
 

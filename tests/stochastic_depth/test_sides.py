@@ -170,8 +170,7 @@ def test_a_plain_block_has_no_sides(checkpointed):
     net = Conditioned(PreNorm(checkpointed)).double().train()
     apply_stochastic_depth(net, 0.35, implementation='subset', example_input=(inputs(2),))
     hooks = {name: len(m._forward_pre_hooks) for name, m in net.blocks[0].named_children()}
-    assert {name for name, number in hooks.items() if number} == {'norm1', 'norm2'}
-    assert max(hooks.values()) == 1
+    assert not any(hooks.values())
     for seed in range(8):
         torch.manual_seed(seed)
         net(inputs(2)).square().sum().backward()

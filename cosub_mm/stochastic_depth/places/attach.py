@@ -238,7 +238,7 @@ def _start(block: nn.Module, branch: Branch, end: StochasticDepth, saving: Calla
     may_save = saving is not None and end.place.convolutional and not holds_end
     start = kind(end, block, path, first, saving if may_save else None)
     end.starts.append(start)
-    hooks = [Hook(first, 'register_forward_pre_hook', start)]
+    hooks: list = [MethodStart(first, 'forward', start)]
     if may_save:
         hooks.append(Hook(first, 'register_forward_hook', Leave(end), always_call=True))
     return hooks

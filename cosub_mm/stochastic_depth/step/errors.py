@@ -42,6 +42,9 @@ def explain_failure(ends: list, block: nn.Module, args: tuple, kwargs: dict) -> 
     if type(error) not in (RuntimeError, AssertionError, ValueError, IndexError):
         return
     place = ends[0].place
+    if block is not ends[0].home[0]:
+        error.args = (f'{data_parallel(place)} It fails with: {error}',)
+        return
     replaced = next((end for end in ends if end.standing() is not end), None)
     if replaced is not None:
         error.args = (f'{not_ended(replaced)} It fails with: {error}',)
