@@ -13,14 +13,13 @@ from cosub_mm.stochastic_depth.step.hooks import (
     Finish,
     Hook,
     Leave,
-    MethodStart,
     SharedStart,
     SideRows,
     Start,
-    Watch,
 )
 from cosub_mm.stochastic_depth.step.module import Place, StochasticDepth
 from cosub_mm.stochastic_depth.step.plan import Draws
+from cosub_mm.stochastic_depth.step.shadow import MethodStart, Watch
 from cosub_mm.stochastic_depth.step.standing import Standing, place_of
 from cosub_mm.stochastic_depth.step.windows import Back, NoteBatch, OneStream, WindowStart
 
@@ -120,7 +119,10 @@ def detach_all(model: nn.Module) -> None:
 
 def draw_at_once(model: nn.Module, draws: Draws) -> None:
     """Let the ends of ``model`` share the draws of each of its forward passes."""
-    first = ends_of(model)[0]
+    ends = ends_of(model)
+    first = ends[0]
+    if any(end.starts for end in ends):
+        draws.model, draws.place = model, first.place
     hooks = [
         Hook(model, 'register_forward_pre_hook', draws.begin),
         Hook(model, 'register_forward_hook', draws.end, always_call=True),
@@ -212,10 +214,7 @@ def _hook(
             hooks.append(Hook(block, 'register_forward_pre_hook', OneStream(end)))
         end.hooks = hooks
     if begun:
-        watch = Hook(
-            block, 'register_forward_hook', Watch(begun), with_kwargs=True, always_call=True
-        )
-        begun[0].hooks.append(watch)
+        begun[0].hooks.append(Watch(block, begun))
     if loose:
         loose[0].hooks.append(Hook(block, 'register_forward_hook', Standing(loose)))
     for end in ends:

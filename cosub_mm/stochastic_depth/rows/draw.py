@@ -6,8 +6,9 @@ back.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import repeat
 from typing import NamedTuple
 
 import torch
@@ -112,30 +113,23 @@ def draw_rows_at_once(
         The rows of each branch.
     """
     counts = [_count(batch, rate) for rate in rates]
-    coins = None
+    tossed = [fraction > 0 for _, fraction in counts]
+    coins: Iterable[float] = repeat(1.0)
     if device.type == 'cpu':
         numbers = torch.rand(len(rates), batch + 1, dtype=torch.float32, device=device)
         orders = numbers[:, :batch].argsort(1)
-        if any(fraction for _, fraction in counts):
+        if any(tossed):
             coins = numbers[:, batch].tolist()
     else:
         numbers = torch.rand(len(rates), batch, dtype=torch.float32, device=device)
         orders = numbers.argsort(1)
-        tossed = sum([fraction > 0 for _, fraction in counts])
-        if tossed:
-            coins = torch.rand(tossed, dtype=torch.float32, device=_CPU).tolist()
-            coins = [coins.pop(0) if fraction else 0.0 for _, fraction in counts]
-    sizes, kept_rows = [], []
-    for i, (kept, fraction) in enumerate(counts):
-        if fraction and coins[i] < fraction:
-            kept += 1
-        computed = kept or 1
-        kept_rows.append(kept)
-        sizes += (computed, batch - computed)
-    # One operator cuts the orders into the rows of each branch and those that it drops.
-    parts = torch.split_with_sizes(orders.flatten(), sizes)[::2]
+        if any(tossed):
+            drawn = iter(torch.rand(sum(tossed), dtype=torch.float32, device=_CPU).tolist())
+            coins = [next(drawn) if toss else 1.0 for toss in tossed]
+    kept = [whole + (coin < fraction) for (whole, fraction), coin in zip(counts, coins)]
+    sizes = [size for number in kept for size in (number or 1, batch - (number or 1))]
+    # One operator cuts the orders into the rows of each branch and those that it drops; nobody
+    # changes them, so that torch need not know that they share their memory.
+    parts = torch.unsafe_split_with_sizes(orders.flatten(), sizes)[::2]
     scales = [1 / (1 - rate) if scale else 1.0 for rate, scale in zip(rates, scale_by_keep)]
-    return [
-        Rows(index, kept, None, scale, batch)
-        for index, kept, scale in zip(parts, kept_rows, scales)
-    ]
+    return [Rows(*row, batch) for row in zip(parts, kept, repeat(None), scales)]

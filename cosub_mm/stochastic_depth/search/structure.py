@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from cosub_mm.stochastic_depth.places.drop_path import is_drop_path
-from cosub_mm.stochastic_depth.step.hooks import MethodStart
 from cosub_mm.stochastic_depth.step.module import StochasticDepth
+from cosub_mm.stochastic_depth.step.shadow import Shadow
 
 __all__ = ['arguments_of', 'structure_of']
 
@@ -66,9 +66,7 @@ def _state(module: nn.Module | None, paths: dict[int, str]) -> tuple:
     if module is None:
         return ()
     attributes = {
-        k: v
-        for k, v in vars(module).items()
-        if k not in _BOOKKEEPING and not isinstance(v, MethodStart)
+        k: v for k, v in vars(module).items() if k not in _BOOKKEEPING and not isinstance(v, Shadow)
     }
     if not isinstance(module, _NormBase):
         attributes |= {f'buffer {k}': v for k, v in module._buffers.items()}

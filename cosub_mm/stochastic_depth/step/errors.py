@@ -42,9 +42,6 @@ def explain_failure(ends: list, block: nn.Module, args: tuple, kwargs: dict) -> 
     if type(error) not in (RuntimeError, AssertionError, ValueError, IndexError):
         return
     place = ends[0].place
-    if block is not ends[0].home[0]:
-        error.args = (f'{data_parallel(place)} It fails with: {error}',)
-        return
     replaced = next((end for end in ends if end.standing() is not end), None)
     if replaced is not None:
         error.args = (f'{not_ended(replaced)} It fails with: {error}',)
@@ -63,7 +60,8 @@ def explain_failure(ends: list, block: nn.Module, args: tuple, kwargs: dict) -> 
 
 def _of_each_row(block: nn.Module, args: tuple, kwargs: dict) -> list[str]:
     """Arguments, beside the first tensor, with as many entries as that has rows."""
-    given = {**dict(zip(inspect.signature(block.forward).parameters, args)), **kwargs}
+    names = list(inspect.signature(type(block).forward).parameters)[1:]
+    given = {**dict(zip(names, args)), **kwargs}
     tensors = {name: x for name, x in given.items() if isinstance(x, Tensor) and x.ndim}
     stream = next(iter(tensors.values()), None)
     return [name for name, x in tensors.items() if x is not stream and len(x) == len(stream)]

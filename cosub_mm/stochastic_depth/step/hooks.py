@@ -1,4 +1,4 @@
-"""The hooks that lead rows through a branch: its start, its last module, its block."""
+"""What leads rows through a branch: its start, what it is given beside, its last module."""
 
 from threading import get_ident
 from typing import Any
@@ -15,7 +15,7 @@ from . import errors
 from .module import StochasticDepth
 from .plan import Plan
 
-__all__ = ['Finish', 'Hook', 'Leave', 'MethodStart', 'SharedStart', 'SideRows', 'Start', 'Watch']
+__all__ = ['Finish', 'Hook', 'Leave', 'SharedStart', 'SideRows', 'Start']
 
 _is_compiling = torch.compiler.is_compiling
 
@@ -183,53 +183,6 @@ class SharedStart(Start):
         return super().__call__(module, args)
 
 
-class MethodStart:
-    """A start, put over the method of a module that it comes before, while that trains.
-
-    For most branches this is the forward pass of their first module. A forward pre-hook there would
-    do the same; but a module with any hook is called by a longer way, which took a tenth of what
-    a branch of ours costs the host.
-
-    Args:
-        owner: the module.
-        name: its method.
-        start: the start.
-    """
-
-    __slots__ = ('below', 'name', 'on', 'owner', 'start', 'there')
-
-    def __init__(self, owner: nn.Module, name: str, start: Start) -> None:
-        self.owner, self.name, self.start = owner, name, start
-        self.below: Any = None  # what somebody has put over the method before
-        self.there = self.on = False
-
-    def switch(self, on: bool) -> None:
-        """Be there, or not; under what somebody has put over it, it stays and does nothing."""
-        attributes = self.owner.__dict__
-        now = attributes.get(self.name)
-        covered = self.there and now is not None and now is not self and now is not self.below
-        if on and not covered and now is not self:
-            self.below, self.there = now, True
-            attributes[self.name] = self
-        elif not on and now is self:
-            self.there = False
-            attributes.pop(self.name)
-            if self.below is not None:
-                attributes[self.name] = self.below
-        elif not on:
-            self.there = covered
-        self.on = on
-
-    def __call__(self, *args, **kwargs) -> Any:
-        """Run the method on the kept rows."""
-        owner = self.owner
-        if self.on:
-            args = self.start(owner, args) or args
-        if self.below is not None:
-            return self.below(*args, **kwargs)
-        return getattr(type(owner), self.name)(owner, *args, **kwargs)
-
-
 class SideRows:
     """Forward pre-hook of a module that is given more than the stream sample by sample.
 
@@ -272,27 +225,6 @@ class SideRows:
         if x.shape[0] and x.shape[0] % rows.batch == 0:  # an entry a sample and head
             return x.unflatten(0, (rows.batch, -1)).index_select(0, rows.index).flatten(0, 1)
         return None
-
-
-class Watch:
-    """Forward hook of a block, also called when it fails: what was begun must have ended."""
-
-    __slots__ = ('ends',)
-
-    def __init__(self, ends: list[StochasticDepth]) -> None:
-        self.ends = ends
-
-    def __call__(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
-        """Forget what a failed pass has left; complain of what another has."""
-        if output is None:
-            errors.explain_failure(self.ends, module, args, kwargs)
-        elif module is not self.ends[0].home[0]:
-            raise errors.data_parallel(self.ends[0].place)
-        for end in self.ends:
-            if end.step.plan is not None:
-                end.step.plan = None
-                if output is not None:
-                    raise errors.not_ended(end)
 
 
 class Finish:

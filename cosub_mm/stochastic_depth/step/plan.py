@@ -7,6 +7,7 @@ import torch
 
 from cosub_mm.stochastic_depth.rows.draw import Rows, draw_rows, draw_rows_at_once
 
+from . import errors
 from .counts import Counts
 
 __all__ = ['Draws', 'Pass', 'Plan']
@@ -42,17 +43,26 @@ class Draws:
     Attributes:
         passes: what the ends of the model draw for, in the model's order.
         open: whether a forward pass of the model is on its way.
+        model: the model, where a branch computes the kept rows.
+        place: where its first end stands.
     """
 
-    __slots__ = ('batch', 'device', 'open', 'opener', 'passes', 'rows')
+    __slots__ = ('batch', 'device', 'model', 'open', 'opener', 'passes', 'place', 'rows')
 
     def __init__(self) -> None:
         self.passes: list[Pass] = []
+        self.model = self.place = None
         self.forget()
 
     def begin(self, module: object, args: tuple) -> None:
-        """Forward pre-hook of the model."""
+        """Forward pre-hook of the model.
+
+        Raises:
+            RuntimeError: a replica of it runs, whose branches would share their plans with others.
+        """
         if not _is_compiling():
+            if self.model not in (None, module):
+                raise errors.data_parallel(self.place)
             self.forget()
             self.open = _hooks_on_saved is not None and _backward_task is not None
 
@@ -95,12 +105,12 @@ class Draws:
             rows[numbers.pop()].append(drawn.pop())
         self.rows = rows
 
-    def __getstate__(self) -> list:
+    def __getstate__(self) -> tuple:
         """Of a copy of the model no pass is on its way."""
-        return self.passes
+        return self.passes, self.model, self.place
 
-    def __setstate__(self, passes: list) -> None:
-        self.passes = passes
+    def __setstate__(self, state: tuple) -> None:
+        self.passes, self.model, self.place = state
         self.forget()
 
 
