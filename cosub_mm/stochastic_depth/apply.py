@@ -23,6 +23,7 @@ from .search.registered import prove_at_first_input, prove_on_example
 from .step.counts import Counts
 from .step.module import Place, StochasticDepth
 from .step.plan import Draws
+from .step.shadow import Shadow
 
 __all__ = [
     'apply_stochastic_depth',
@@ -127,6 +128,9 @@ def _is_applied(model: nn.Module, settings: Settings, find: str) -> bool:
         for module in model.modules()
         if branches_of(module) is not None and not is_sequence_first(module)
     ]
+    shadows = [hook for end in ends for hook in end.hooks if isinstance(hook, Shadow)]
+    if not all(shadow.bare for shadow in shadows):
+        return False
     return all(end.standing() is end for end in ends) and all(
         id(block) in have or not any(has_shortcut(block, b) for b in branches_of(block))
         for block in blocks

@@ -232,6 +232,16 @@ def test_a_forward_pass_that_somebody_has_put_over_is_kept(before):
         torch.testing.assert_close(model(IMAGES), mask(IMAGES))
 
 
+def test_a_forward_pass_that_is_assigned_and_does_not_call_ours():
+    model = applied(vit())
+    norm = model.blocks[0].norm1
+    norm.forward = nn.LayerNorm.forward.__get__(norm)
+    with pytest.raises(RuntimeError, match="forward of 'norm1' was assigned after"):
+        model(IMAGES)
+    applied(model)  # the same call
+    model(IMAGES)
+
+
 class Lora(nn.Module):
     def __init__(self, base):
         super().__init__()

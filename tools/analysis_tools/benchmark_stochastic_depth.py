@@ -87,9 +87,9 @@ def main(argv: Sequence[str] | None) -> int:
     if args.host:
         for rate in args.rates:
             text = host.table(host.measure_host(rate, args.rounds, args.warmup))
-            ratio, spread = host.measure_evaluation(rate, args.rounds, args.warmup)
+            ratio, error = host.measure_evaluation(rate, args.rounds, args.warmup)
             text += f'\n\n{host.count_table(host.count_host(rate))}'
-            text += f'\n\nevaluation, ours over the untouched model: {ratio:.4f} ±{spread:.4f}'
+            text += f'\n\nevaluation, ours over the untouched model: {ratio:.4f} ±{error:.4f}'
             print(
                 f'\nrate {rate}, microseconds of a branch above no drop path\n\n{text}', flush=True
             )

@@ -122,7 +122,7 @@ def draw_at_once(model: nn.Module, draws: Draws) -> None:
     ends = ends_of(model)
     first = ends[0]
     if any(end.starts for end in ends):
-        draws.model, draws.place = model, first.place
+        draws.place = first.place
     hooks = [
         Hook(model, 'register_forward_pre_hook', draws.begin),
         Hook(model, 'register_forward_hook', draws.end, always_call=True),

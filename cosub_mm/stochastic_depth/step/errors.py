@@ -76,6 +76,11 @@ def no_start(end: nn.Module, x: Any) -> RuntimeError:
         now = start.standing()
         if now is not start.module and start.module is not None:
             return _replaced(place, start.path, now)
+        if now is not None and getattr(vars(now).get('forward'), 'start', None) is not start:
+            return RuntimeError(
+                f'{place.block}: the forward of {start.path!r} was assigned after stochastic depth '
+                f'was applied, in place of what draws the rows there. {_AGAIN}'
+            )
     return RuntimeError(
         f'{place.block}: the end of a residual branch, {place.path!r}, was reached before its '
         f'start. The branch is not what it is registered as.'

@@ -1,7 +1,7 @@
 """The only state between a branch's start and its end, and the rows drawn for a whole pass."""
 
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -43,15 +43,14 @@ class Draws:
     Attributes:
         passes: what the ends of the model draw for, in the model's order.
         open: whether a forward pass of the model is on its way.
-        model: the model, where a branch computes the kept rows.
-        place: where its first end stands.
+        place: where the model's first end stands, if a branch computes the kept rows.
     """
 
-    __slots__ = ('batch', 'device', 'model', 'open', 'opener', 'passes', 'place', 'rows')
+    __slots__ = ('batch', 'device', 'open', 'opener', 'passes', 'place', 'rows')
 
     def __init__(self) -> None:
         self.passes: list[Pass] = []
-        self.model = self.place = None
+        self.place: Any = None
         self.forget()
 
     def begin(self, module: object, args: tuple) -> None:
@@ -61,7 +60,7 @@ class Draws:
             RuntimeError: a replica of it runs, whose branches would share their plans with others.
         """
         if not _is_compiling():
-            if self.model not in (None, module):
+            if self.place is not None and getattr(module, '_is_replica', False):
                 raise errors.data_parallel(self.place)
             self.forget()
             self.open = _hooks_on_saved is not None and _backward_task is not None
@@ -107,10 +106,10 @@ class Draws:
 
     def __getstate__(self) -> tuple:
         """Of a copy of the model no pass is on its way."""
-        return self.passes, self.model, self.place
+        return self.passes, self.place
 
     def __setstate__(self, state: tuple) -> None:
-        self.passes, self.model, self.place = state
+        self.passes, self.place = state
         self.forget()
 
 

@@ -50,6 +50,11 @@ class Shadow:
             self.there = covered
         self.on = on
 
+    @property
+    def bare(self) -> bool:
+        """Whether nobody has put something over it since, that may call it or not."""
+        return not self.on or self.owner.__dict__.get(self.name) is self
+
     def call(self, args: tuple, kwargs: dict) -> Any:
         """Call what it shadows, which somebody may have replaced in the class since."""
         if self.below is not None:
