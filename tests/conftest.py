@@ -14,6 +14,7 @@ import torch
 from hypothesis import settings
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 
 from cosub_mm.processes import end_with_make, end_with_parent
 
@@ -53,3 +54,7 @@ def _isolate():
 def _forget() -> None:
     DefaultScope._instance_dict.clear()
     MMLogger._instance_dict.clear()
+    kinds = [Visualizer]
+    for kind in kinds:  # the next run would write its numbers into the folder of the last
+        kind._instance_dict.clear()
+        kinds += kind.__subclasses__()

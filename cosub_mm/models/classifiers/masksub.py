@@ -11,6 +11,7 @@ from cosub_mm.models.drop_path import drop_branches
 from cosub_mm.models.tokens import drop_tokens
 from cosub_mm.models.two_passes import backward_now
 from cosub_mm.stochastic_depth import describe, max_drop_rate, other_drop_rate
+from cosub_mm.stochastic_depth.step.shadow import Shadow
 
 from .recipe import RecipeClassifier
 
@@ -140,7 +141,8 @@ class MaskSubClassifier(RecipeClassifier):
 
 def _is_wrapped(module: nn.Module) -> bool:
     """Whether the forward pass of a module, as activation checkpointing does, was replaced."""
-    return 'forward' in vars(module)
+    forward = vars(module).get('forward')
+    return forward is not None and not isinstance(forward, Shadow)
 
 
 def _recomputes(module: nn.Module) -> bool:
