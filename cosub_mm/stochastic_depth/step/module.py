@@ -116,8 +116,10 @@ class StochasticDepth(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Residual of the computed rows -> residual of all rows, dropped ones 0."""
+        if not self.live:
+            return x
         step = self.step
-        if not self.live or not step.rate:
+        if not step.rate:
             return x  # also where a recomputation for backward, cut short, has left a plan
         plan = step.plan
         if plan is None:
