@@ -182,6 +182,16 @@ def test_a_model_that_was_changed_is_told_so(change, sentence):
     assert WRONG not in str(caught.value) and 'apply_stochastic_depth' in str(caught.value)
 
 
+def test_an_end_that_is_gone_is_told_where_nothing_fails():
+    """The residual of the one row that is kept would be added to both."""
+    net = vit()
+    replace_end(net)
+    with pytest.raises(RuntimeError, match="'drop_path1' was replaced by a Identity"):
+        net(torch.randn(2, 3, 32, 32))
+    with pytest.raises(RuntimeError, match="'drop_path1' was replaced by a Identity"):
+        net.blocks[0](torch.randn(2, 5, 24))
+
+
 def vit():
     net = timm.create_model('vit_tiny_patch16_224', depth=1, embed_dim=24, img_size=32).train()
     apply_stochastic_depth(net, 0.5, implementation='subset')
