@@ -21,12 +21,12 @@ _is_compiling = torch.compiler.is_compiling
 class Shadow:
     """An attribute of a module that shadows one of its methods, and calls it.
 
+    It has no slots, which the dynamo of torch 2.6 cannot read here.
+
     Args:
         owner: the module.
         name: its method.
     """
-
-    __slots__ = ('below', 'name', 'on', 'owner', 'there')
 
     def __init__(self, owner: nn.Module, name: str) -> None:
         self.owner, self.name = owner, name
@@ -72,8 +72,6 @@ class MethodStart(Shadow):
         start: the start.
     """
 
-    __slots__ = ('start',)
-
     def __init__(self, owner: nn.Module, name: str, start: Start) -> None:
         super().__init__(owner, name)
         self.start = start
@@ -92,8 +90,6 @@ class Watch(Shadow):
         owner: the block.
         ends: of those of its branches that compute the kept rows.
     """
-
-    __slots__ = ('ends',)
 
     def __init__(self, owner: nn.Module, ends: list[StochasticDepth]) -> None:
         super().__init__(owner, 'forward')
