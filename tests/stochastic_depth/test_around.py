@@ -17,6 +17,7 @@ from cosub_mm.stochastic_depth import (
     register_block,
     remove_stochastic_depth,
 )
+from cosub_mm.stochastic_depth.step.shadow import MethodStart
 from tests.stochastic_depth.models import only_branches_train
 from tests.stochastic_depth.oldest import not_in_old_torch
 
@@ -230,6 +231,19 @@ def test_a_forward_pass_that_somebody_has_put_over_is_kept(before):
         model.blocks[0].norm1.forward = ours  # accelerate takes its own away so
         mask.eval().blocks[0].norm1.forward = nn.LayerNorm.forward.__get__(mask.blocks[0].norm1)
         torch.testing.assert_close(model(IMAGES), mask(IMAGES))
+
+
+@pytest.mark.parametrize('first', ['lower', 'upper'])
+def test_what_is_put_over_one_module_twice_goes_without_a_trace(first):
+    norm = nn.LayerNorm(4)
+    shadows = [MethodStart(norm, 'forward', None) for _ in range(2)]
+    for shadow in shadows:
+        shadow.switch(True)
+    assert all(shadow.bare for shadow in shadows)
+    for shadow in shadows if first == 'lower' else reversed(shadows):
+        shadow.switch(False)
+    assert 'forward' not in vars(norm)
+    torch.testing.assert_close(norm(torch.ones(2, 4)), torch.zeros(2, 4))
 
 
 def test_a_forward_pass_that_is_assigned_and_does_not_call_ours():

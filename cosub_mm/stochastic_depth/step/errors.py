@@ -76,7 +76,7 @@ def no_start(end: nn.Module, x: Any) -> RuntimeError:
         now = start.standing()
         if now is not start.module and start.module is not None:
             return _replaced(place, start.path, now)
-        if now is not None and getattr(vars(now).get('forward'), 'start', None) is not start:
+        if any(getattr(hook, 'start', None) is start and not hook.bare for hook in end.hooks):
             return RuntimeError(
                 f'{place.block}: the forward of {start.path!r} was assigned after stochastic depth '
                 f'was applied, in place of what draws the rows there. {_AGAIN}'

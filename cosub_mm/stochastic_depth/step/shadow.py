@@ -47,13 +47,24 @@ class Shadow:
             if self.below is not None:
                 attributes[self.name] = self.below
         elif not on:
-            self.there = covered
+            self.there = covered and not self._left(now)
         self.on = on
+
+    def _left(self, over: Any) -> bool:
+        """Whether it was under another of ours, which calls what was below it from now on."""
+        while isinstance(over, Shadow) and over.below is not self:
+            over = over.below
+        if isinstance(over, Shadow):
+            over.below = self.below
+        return isinstance(over, Shadow)
 
     @property
     def bare(self) -> bool:
-        """Whether nobody has put something over it since, that may call it or not."""
-        return not self.on or self.owner.__dict__.get(self.name) is self
+        """Whether nobody else has put something over it since, that may call it or not."""
+        now = self.owner.__dict__.get(self.name)
+        while isinstance(now, Shadow) and now is not self:
+            now = now.below
+        return not self.on or now is self
 
     def call(self, args: tuple, kwargs: dict) -> Any:
         """Call what it shadows, which somebody may have replaced in the class since."""
