@@ -5,6 +5,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 import cosub_mm  # noqa: F401
+from cosub_mm.stochastic_depth import describe
 from cosub_mm.stochastic_depth.rows.draw import draw_rows_at_once
 from cosub_mm.stochastic_depth.search.example import example_inputs
 from cosub_mm.stochastic_depth.step import plan
@@ -158,3 +159,11 @@ def test_unknown_blocks_are_searched_on_images_of_the_size_that_timms_model_take
     backbone = _build(dict(VIT, drop_path_rate=0.5))
     assert example_inputs(backbone, None)[0].shape[1:] == (3, 32, 32)
     assert example_inputs(nn.DataParallel(backbone), None)[0].shape[1:] == (3, 32, 32)
+
+
+def test_what_it_is_told_of_stochastic_depth_arrives():
+    told = dict(drop_path_rate=0.5, schedule='linear', implementation='mask')
+    report = describe(_build(VIT, **told))
+    assert report.settings == (0.5, 'linear', 'mask')
+    assert [branch.rate for branch in report.blocks] == [0, 0, 0.5, 0.5]
+    assert {branch.implementation for branch in report.blocks} == {'mask'}
