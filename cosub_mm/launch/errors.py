@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .distributed import close_process_group, global_rank
-from .one_voice import may_speak
+from .one_voice import end_silently, may_speak
 from .starting import RESUME_EXIT_CODE
 
 __all__ = ['RESUME_EXIT_CODE', 'Interrupted', 'UserError', 'explain', 'run_tool', 'user_errors']
 
 DEBUG_VARIABLE = 'COSUB_DEBUG'
+FAULT_EXIT_CODE, USER_EXIT_CODE, CTRL_C_EXIT_CODE = 1, 2, 130
 
 
 class Interrupted(Exception):
@@ -90,25 +91,27 @@ def run_tool(main: Callable[[list[str] | None], object], argv: list[str] | None 
     try:
         code = main(argv)
     except KeyboardInterrupt as error:
-        if may_speak(error):
-            print('interrupted', file=sys.stderr)
-        return 130
+        if not may_speak(error, CTRL_C_EXIT_CODE):
+            end_silently(CTRL_C_EXIT_CODE)
+        print('interrupted', file=sys.stderr)
+        return CTRL_C_EXIT_CODE
     except Interrupted as stop:
         if global_rank() == 0:
             print(stop, file=sys.stderr)
         close_process_group()
         return RESUME_EXIT_CODE
     except Exception as error:
+        code = USER_EXIT_CODE if _ours(error) else FAULT_EXIT_CODE
         debug = os.environ.get(DEBUG_VARIABLE)
-        if not debug and not may_speak(error):
-            return 2 if _ours(error) else 1
+        if not debug and not may_speak(error, code):
+            end_silently(code)
         if not _ours(error):
             raise
         if debug:
             traceback.print_exc()
         rank = global_rank()
         print(f'error{f" (process {rank})" if rank else ""}: {explain(error)}', file=sys.stderr)
-        return 2
+        return code
     # Not after an error: NCCL would wait for processes that may be gone.
     close_process_group()
     return code if type(code) is int else 0

@@ -14,14 +14,19 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from .distributed import check_gpus
-from .errors import DEBUG_VARIABLE, RESUME_EXIT_CODE
+from .errors import (
+    CTRL_C_EXIT_CODE,
+    DEBUG_VARIABLE,
+    FAULT_EXIT_CODE,
+    RESUME_EXIT_CODE,
+    USER_EXIT_CODE,
+)
 from .interruption import SIGNALS, STOPPED_VARIABLE
-from .one_voice import FOLDER_VARIABLE, lost_connections
+from .one_voice import FOLDER_VARIABLE, lost_connections, who_spoke
 from .rendezvous import explain_network_error
 
 __all__ = ['main']
 
-USER_ERROR, INTERRUPTED = 2, 130
 # What a signal that nobody sent on purpose usually means.
 MEANING = {
     signal.SIGKILL: 'as the kernel does when memory runs out (dmesg, or the limit of the job)',
@@ -43,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         check_gpus(int(args.nproc_per_node))
     except ValueError as error:
-        return _say(str(error), USER_ERROR)
+        return _say(str(error), USER_EXIT_CODE)
     with TemporaryDirectory() as folder, _quiet_agent():
         stopped = Path(folder) / 'stopped'
         os.environ[STOPPED_VARIABLE], os.environ[FOLDER_VARIABLE] = str(stopped), folder
@@ -67,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sentence = explain_network_error(error, args)
             if sentence is None:
                 raise
-            return _say(sentence, USER_ERROR)
+            return _say(sentence, USER_EXIT_CODE)
     return 0
 
 
@@ -93,9 +98,14 @@ def _quiet_agent() -> Iterator[None]:
 
 def _report(error: ChildFailedError, folder: Path) -> int:
     """Say which process ended the run, unless it has said so itself; return the exit code."""
+    spoken = who_spoke(folder)
+    if spoken:
+        rank, code = spoken
+        if code in (USER_EXIT_CODE, CTRL_C_EXIT_CODE):
+            return code
+        return _say(f'process {rank} failed, as it says above; the others were ended.')
     lost = lost_connections(folder)
     rank, failure = _first(error.failures, lost)
-    spoken = (folder / 'spoken').exists()
     if rank in lost:
         print(lost[rank], file=sys.stderr)
         return _say(
@@ -109,10 +119,7 @@ def _report(error: ChildFailedError, folder: Path) -> int:
             f'process {rank} was killed by {name}{f", {meaning}" if meaning else ""}; the others '
             f'were ended.'
         )
-    if spoken and failure.exitcode in (USER_ERROR, INTERRUPTED):
-        return failure.exitcode
-    told = ', as it says above' if spoken else f' with exit code {failure.exitcode}'
-    return _say(f'process {rank} failed{told}; the others were ended.')
+    return _say(f'process {rank} failed with exit code {failure.exitcode}; the others were ended.')
 
 
 def _first(failures: dict[int, ProcessFailure], lost: dict[int, str]) -> tuple[int, ProcessFailure]:
@@ -122,10 +129,11 @@ def _first(failures: dict[int, ProcessFailure], lost: dict[int, str]) -> tuple[i
         for rank, failure in failures.items()
         if rank not in lost and failure.exitcode != -signal.SIGTERM
     ]
+    own.sort(key=lambda item: item[1].exitcode == -signal.SIGABRT)  # gloo's, for a lost peer
     return (own or list(failures.items()))[0]
 
 
-def _say(sentence: str, code: int = 1) -> int:
+def _say(sentence: str, code: int = FAULT_EXIT_CODE) -> int:
     print(f'error: {sentence}', file=sys.stderr)
     return code
 

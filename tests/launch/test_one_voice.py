@@ -16,7 +16,7 @@ from cosub_mm.launch.errors import UserError, run_tool
 
 # A tool in a process of its own, which loads torch and two of our modules instead of everything.
 TOOL = """
-import os, signal, sys, time, types
+import atexit, os, signal, sys, time, types
 for name, folder in (('cosub_mm', '{package}'), ('cosub_mm.engine', '{package}/engine')):
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__path__ = [folder]
@@ -24,17 +24,37 @@ import torch
 from torch import distributed as dist
 from cosub_mm.launch.errors import UserError, run_tool
 
+class Slow(UserError):
+    def __str__(self):
+        time.sleep(2)
+        return 'a long story'
+
 def main(argv):
     case, rank = argv[0], int(os.environ['RANK'])
     if case == 'user':
         raise UserError('there is no such file')
+    if case == 'slow':
+        while rank and not os.listdir(os.environ['COSUB_ERRORS_FOLDER']).count('spoken'):
+            time.sleep(.01)
+        raise UserError('another') if rank else Slow
     dist.init_process_group('gloo')
+    if case.startswith('torn'):
+        atexit.register(tear, rank)
     dist.barrier()
     if rank == 1:
+        if case == 'torn by an error':
+            raise UserError('no such class')
         if case == 'killed':
             os.kill(os.getpid(), signal.SIGKILL)
         raise ZeroDivisionError(case)
     dist.all_reduce(torch.ones(1))
+
+def tear(rank):
+    # Process 1 fails, but process 0 is the first to be gone: gloo aborts it.
+    if rank == 1:
+        dist.destroy_process_group()
+        time.sleep(2)
+    os.abort()
 
 sys.exit(run_tool(main, sys.argv[1:]))
 """
@@ -74,6 +94,21 @@ def test_the_process_that_fails_prints_the_only_traceback(launch):
     assert code == 1 and time.monotonic() - start < 60
     assert error.count('Traceback') == 1 and 'ZeroDivisionError: fault' in error
     assert error.splitlines()[-1].startswith('error: process 1 failed, as it says above')
+
+
+@pytest.mark.parametrize(('case', 'expected'), [('torn', 1), ('torn by an error', 2)])
+def test_who_has_failed_is_blamed_though_another_ended_first(launch, case, expected):
+    code, error = launch('--nproc-per-node=2', '--standalone', case=case)
+    assert code == expected
+    if expected == 1:
+        assert error.count('Traceback') == 1 and 'ZeroDivisionError: torn' in error
+        assert error.splitlines()[-1].startswith('error: process 1 failed, as it says above')
+    else:
+        assert error == 'error (process 1): no such class\n'
+
+
+def test_who_speaks_is_let_finish(launch):
+    assert launch('--nproc-per-node=2', '--standalone', case='slow') == (2, 'error: a long story\n')
 
 
 def test_a_process_that_is_killed_is_named(launch):
