@@ -60,7 +60,7 @@ def test_each_of_two_loaders_is_watched(tmp_path, monkeypatch):
     """They share the signal; the one that read first is still heard behind the other's read."""
     monkeypatch.setattr(FaultyData, 'fault', 'hang')
     data = [ToyData(2), FaultyData(6), ToyData(2)]
-    first, hanging, last = (read_watch.watch_reads(DataLoader(d), 0.4) for d in data)
+    first, hanging, last = (read_watch.watch_reads(DataLoader(d), 1) for d in data)
     loaded = iter(hanging)
     assert len(next(loaded)['x']) == len(next(iter(first))['x']) == len(next(iter(last))['x']) == 1
     with pytest.raises(read_watch.ReadHangs, match='sample 3'):
