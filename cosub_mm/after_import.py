@@ -43,7 +43,13 @@ class _Finder(MetaPathFinder):
         action = _waiting.pop(name, None)  # the search below comes here again, and goes on
         if action is None:
             return None
-        spec = find_spec(name)
+        try:
+            spec = find_spec(name)
+        except ImportError as error:  # some other finder refuses it
+            _waiting[name] = action
+            if not isinstance(error, ModuleNotFoundError):
+                _warn(name, error)
+            raise
         if spec is None or spec.loader is None:
             _waiting[name] = action
             return spec

@@ -24,6 +24,13 @@ def installed(name: str) -> str | None:
         return None
 
 
+def _is_there(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):  # some finder refuses it; a stand-in without a spec
+        return False
+
+
 def conflicts() -> Iterator[str]:
     """Sentences on what cannot work in this environment, and what to do."""
     for folder, names in SHARED_FOLDERS.items():
@@ -34,8 +41,8 @@ def conflicts() -> Iterator[str]:
                 f"has overwritten the other's files. pip uninstall {' '.join(owners)}, then "
                 f'pip install {owners[0]}.'
             )
-    if find_spec('mmpretrain') is not None:
-        missing = [name for name in ('mmengine', 'mmcv') if find_spec(name) is None]
+    if _is_there('mmpretrain'):
+        missing = [name for name in ('mmengine', 'mmcv') if not _is_there(name)]
         if missing:
             yield (
                 f'mmpretrain is installed and cannot be imported without {" and ".join(missing)}: '

@@ -4,11 +4,13 @@ import inspect
 import subprocess
 import sys
 from importlib import import_module, reload
+from types import ModuleType
 
 import pytest
 from mmengine.registry import Registry
 
 from cosub_mm.after_import import after_import
+from cosub_mm.installation import conflicts
 from cosub_mm.registry import register_lazily
 from tests import fresh
 
@@ -108,6 +110,37 @@ def test_a_broken_mmpretrain_is_said_once_and_losses_work(tmp_path):
     )
     sentence = 'mmpretrain is installed and cannot be imported (ImportError: no wheel for this)'
     assert done.stderr.count(sentence) == 1
+
+
+@pytest.mark.parametrize(
+    ('error', 'said'), [('ImportError("no libGL")', 1), ('ModuleNotFoundError("blocked")', 0)]
+)
+def test_an_mmpretrain_that_a_finder_refuses(error, said):
+    sentence = 'mmpretrain is installed and cannot be imported (ImportError: no libGL)'
+    done = run(
+        'import sys\n'
+        'class Finder:\n'
+        '    def find_spec(self, name, path=None, target=None):\n'
+        f'        if name.startswith("mmpretrain"): raise {error}\n'
+        'sys.meta_path.insert(0, Finder())\n'
+        'import cosub_mm.losses, cosub_mm.stochastic_depth\n'
+        'for _ in range(2):\n'
+        '    try:\n'
+        '        import mmpretrain\n'
+        f'    except {error.partition("(")[0]}:\n'
+        '        continue\n'
+        '    raise AssertionError\n'
+        'del sys.meta_path[sys.meta_path.index(next(\n'
+        '    f for f in sys.meta_path if type(f).__name__ == "Finder"))]\n'
+        'from mmpretrain.registry import MODELS\n'
+        'assert MODELS.get("CosubViT") is not None\n'
+    )
+    assert done.stderr.count('cosub_mm: ') == done.stderr.count(sentence) == said
+
+
+def test_a_stand_in_for_mmpretrain_is_no_conflict(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'mmpretrain', ModuleType('mmpretrain'))
+    assert not list(conflicts())
 
 
 def test_a_module_is_answered_to_once_and_keeps_its_loader(tmp_path, monkeypatch):

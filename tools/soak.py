@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from cosub_mm.launch.errors import UserError, run_tool  # noqa: E402
+from cosub_mm.launch.values import at_least, folder, positive  # noqa: E402
 from tools.soak_parts.campaign import Campaign  # noqa: E402
 from tools.soak_parts.report import table, write_report  # noqa: E402
 from tools.soak_parts.training import make_data, write_config  # noqa: E402
@@ -26,10 +27,10 @@ from tools.soak_parts.verdict import judge  # noqa: E402
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Command line of the soak."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--minutes', type=float, default=30, help='default: 30')
-    parser.add_argument('--work-dir', type=Path, help='kept; default: a folder that is deleted')
+    parser.add_argument('--minutes', type=positive, default=30, help='default: 30')
+    parser.add_argument('--work-dir', type=folder, help='kept; default: a folder that is deleted')
     parser.add_argument('--seed', type=int, default=0, help='of kills and faults')
-    parser.add_argument('--epochs', type=int, help='of a training; default: by the minutes')
+    parser.add_argument('--epochs', type=at_least(1), help='of a training; default: by the minutes')
     parser.add_argument(
         '--step-seconds', type=float, default=0.05, help='no step is shorter; default: .05'
     )
@@ -45,8 +46,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def run(argv: Sequence[str] | None = None) -> bool:
     """Soak, print and write the table; returns whether all promises were kept."""
     args = parse_args(argv)
-    if args.minutes <= 0 or args.step_seconds < 0 or (args.epochs or 1) < 1:
-        raise UserError('--minutes and --epochs must be more than 0, --step-seconds 0 or more.')
+    if not 0 <= args.step_seconds < float('inf'):
+        raise UserError('--step-seconds must be 0 or more.')
     with tempfile.TemporaryDirectory(prefix='soak_') as temporary:
         folder = (args.work_dir or Path(temporary)).absolute()
         if args.work_dir and folder.exists() and any(folder.iterdir()):

@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Sequence
+from typing import NoReturn
 
 from cosub_mm.checks.config_changes import CHOICES
 from cosub_mm.engine.amp import AMP_CHOICES
@@ -13,7 +14,10 @@ from cosub_mm.engine.checkpoints import (
 )
 
 from .distributed import LAUNCHERS
+from .errors import USER_EXIT_CODE, UserError
+from .one_voice import end_silently, may_speak
 from .overrides import OverrideAction
+from .values import at_least
 
 __all__ = ['test_arguments', 'train_arguments']
 
@@ -90,14 +94,23 @@ def test_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--show-dir', metavar='DIR', help='draw predictions into DIR')
     parser.add_argument(
-        '--show-interval', type=int, default=1, metavar='N', help='draw every N-th image'
+        '--show-interval', type=at_least(1), default=1, metavar='N', help='draw every N-th image'
     )
     add_weights_arguments(parser, 'those that the training validated')
     return _parse(parser, argv)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Of several processes that get the same wrong arguments one says so."""
+
+    def error(self, message: str) -> NoReturn:
+        if not may_speak(UserError(message), USER_EXIT_CODE):
+            end_silently(USER_EXIT_CODE)
+        super().error(message)
+
+
 def _parser(description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description)
+    parser = _Parser(description=description)
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', metavar='DIR', help='where logs and checkpoints go')
     parser.add_argument('--data-root', metavar='DIR', help='data_root of every data set')
@@ -110,7 +123,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--max-image-pixels',
-        type=int,
+        type=at_least(1),
         metavar='N',
         help='decode pictures of up to N pixels; without it those of more than 89 million are '
         'refused, as a small file may unpack to any size',

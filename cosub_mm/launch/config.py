@@ -14,6 +14,7 @@ from .option_merge import merge_options
 
 __all__ = [
     'add_training_hooks',
+    'check_task',
     'load_config',
     'name_absent_classes',
     'set_data_root',
@@ -34,7 +35,8 @@ def load_config(path: str, options: dict | None = None) -> Config:
 
     Raises:
         FileNotFoundError: no such file; the message names similar ones.
-        ValueError: an override that cannot mean anything, or a config without a known task.
+        ValueError: an override that cannot mean anything, a config without a known task, or one
+            whose own code fails.
     """
     path = _shipped(path)
     if not Path(path).is_file():
@@ -43,11 +45,23 @@ def load_config(path: str, options: dict | None = None) -> Config:
         near += [p for p in known if Path(p).name == Path(path).name and p not in near]
         hint = f' Did you mean {", ".join(near)}?' if near else ' See configs/ for what there is.'
         raise FileNotFoundError(f"config file '{path}' does not exist.{hint}")
-    cfg = Config.fromfile(path)
+    cfg = _read(path)
     if options:
         merge_options(cfg, options)
     task_of(cfg)
     return cfg
+
+
+def _read(path: str) -> Config:
+    try:
+        return Config.fromfile(path)
+    except OSError:  # names the file: one of its bases
+        raise
+    except Exception as error:  # a config is code of the user's: it may raise anything
+        raise ValueError(
+            f"config '{path}' cannot be read: {type(error).__name__}: {error} [COSUB_DEBUG=1 shows "
+            f'where]'
+        ) from error
 
 
 def _shipped(path: str) -> str:
@@ -69,6 +83,16 @@ def task_of(cfg: Config) -> str:
         allowed = ' or '.join(f"'{name}' ({task})" for name, task in TASKS.items())
         raise ValueError(f'default_scope={scope!r} in the config: these tools know {allowed}.')
     return TASKS[scope]
+
+
+def check_task(cfg: Config, task: str) -> None:
+    """Refuse a config of the other task.
+
+    Raises:
+        ValueError: it is not a config of ``task``.
+    """
+    if task_of(cfg) != task:
+        raise ValueError(f'this tool is for {task}; the config is one of {task_of(cfg)}.')
 
 
 def set_data_root(cfg: Config, data_root: str) -> None:

@@ -9,7 +9,7 @@ from mmengine.dist import is_main_process
 
 from .config import task_of
 
-__all__ = ['check_out', 'check_writable', 'request_predictions', 'write_metrics']
+__all__ = ['check_new_file', 'check_out', 'check_writable', 'request_predictions', 'write_metrics']
 
 _CHOICES = {
     'classification': 'FILE.json for the metrics or FILE.pkl for the predictions',
@@ -60,6 +60,20 @@ def check_writable(out: str | Path, argument: str = '--out', is_file: bool | Non
         raise ValueError(
             f"{argument} '{out}' cannot be written: {place}: {error.strerror}."
         ) from error
+
+
+def check_new_file(out: str | Path, argument: str) -> None:
+    """As :func:`check_writable`, of a file that must not be there yet.
+
+    Raises:
+        ValueError: ``out`` is there already, or cannot be written.
+    """
+    check_writable(out, argument, is_file=True)
+    if Path(out).exists():
+        raise ValueError(
+            f"{argument} '{out}' exists already and is not written over: move it, or choose "
+            f'another name.'
+        )
 
 
 def request_predictions(cfg: Config, out: str) -> None:

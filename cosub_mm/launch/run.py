@@ -115,6 +115,7 @@ def test(args: Namespace) -> dict:
             request_predictions(cfg, args.out)
             check_writable(args.out)
         if args.show_dir:
+            check_writable(args.show_dir, '--show-dir', is_file=False)
             draw = dict(type='mmengine.DrawPredictionsHook', out_dir=args.show_dir)
             hooks = [*(cfg.get('custom_hooks') or []), dict(draw, interval=args.show_interval)]
             cfg.custom_hooks = hooks

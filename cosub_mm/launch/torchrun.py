@@ -59,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             logs = [] if args.log_dir else [f'--log-dir={folder}/logs']
             run.main([*_signals(), *logs, *argv])
         except SignalException as stop:
+            spoken = who_spoke(folder)
+            if spoken and not stopped.exists():  # it has failed, or been interrupted, and said so
+                return _answer(*spoken)
             # Asked to stop, at whatever moment: the newest checkpoint is there to go on from.
             if stopped.exists() or stop.sigval in SIGNALS:
                 return RESUME_EXIT_CODE
@@ -100,10 +103,7 @@ def _report(error: ChildFailedError, folder: Path) -> int:
     """Say which process ended the run, unless it has said so itself; return the exit code."""
     spoken = who_spoke(folder)
     if spoken:
-        rank, code = spoken
-        if code in (USER_EXIT_CODE, CTRL_C_EXIT_CODE):
-            return code
-        return _say(f'process {rank} failed, as it says above; the others were ended.')
+        return _answer(*spoken)
     lost = lost_connections(folder)
     rank, failure = _first(error.failures, lost)
     if rank in lost:
@@ -120,6 +120,13 @@ def _report(error: ChildFailedError, folder: Path) -> int:
             f'were ended.'
         )
     return _say(f'process {rank} failed with exit code {failure.exitcode}; the others were ended.')
+
+
+def _answer(rank: int, code: int) -> int:
+    """The exit code where a process has said why."""
+    if code in (USER_EXIT_CODE, CTRL_C_EXIT_CODE):
+        return code
+    return _say(f'process {rank} failed, as it says above; the others were ended.')
 
 
 def _first(failures: dict[int, ProcessFailure], lost: dict[int, str]) -> tuple[int, ProcessFailure]:

@@ -13,6 +13,7 @@ from mmengine.dist import broadcast_object_list
 from torch import distributed as dist
 
 from .distributed import global_rank
+from .errors import UserError
 
 __all__ = ['FolderInUse', 'hold_folders']
 
@@ -37,6 +38,7 @@ def hold_folders(folders: Iterable[str], take_over: bool = False) -> Iterator[No
 
     Raises:
         FolderInUse: naming process, machine, start and what to do.
+        UserError: a folder cannot be made or written.
     """
     with ExitStack() as held:
         fault = [None]
@@ -45,6 +47,8 @@ def hold_folders(folders: Iterable[str], take_over: bool = False) -> Iterator[No
                 for folder in folders:
                     if '://' not in folder:
                         held.enter_context(_hold(Path(folder), take_over))
+            except OSError as error:
+                fault[0] = UserError(f'the work dir cannot be written: {error}')
             except Exception as error:  # the others wait for an answer
                 fault[0] = error
         if dist.is_available() and dist.is_initialized():

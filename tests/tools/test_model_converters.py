@@ -105,12 +105,12 @@ def test_by_name_from_the_hub(tmp_path, monkeypatch, capsys):
         return model
 
     monkeypatch.setattr(timm, 'create_model', create)
-    line = [tmp_path / 'out.pth', '--to', 'mmpretrain']
-    assert _run('convert', 'timm:deit3_small_patch16_224', *line) == 0
+    to = ('--to', 'mmpretrain')
+    assert _run('convert', 'timm:deit3_small_patch16_224', tmp_path / 'out.pth', *to) == 0
     assert asked == [('deit3_small_patch16_224', True)]
     weights = torch.load(tmp_path / 'out.pth', weights_only=True)['state_dict']
     assert torch.equal(weights['backbone.cls_token'], model.cls_token)
-    assert _run('convert', 'timm:vit_base_patch16_224', *line) == 2
+    assert _run('convert', 'timm:vit_base_patch16_224', tmp_path / 'other.pth', *to) == 2
     assert 'Without a network, give the path' in capsys.readouterr().err
 
 
@@ -212,9 +212,50 @@ def test_a_target_that_cannot_be_written_is_said_before_the_work(tool, arguments
     assert re.search("target '/proc.* cannot be written: /proc", capsys.readouterr().err)
 
 
-@pytest.mark.parametrize('tool', ['convert', 'export_onnx'])
+ABSENT = {
+    'convert': ('absent.pth', '--to', 'timm'),
+    'export_onnx': ('absent.py', 'absent.pth'),
+    'publish_model': ('absent.pth',),
+}
+
+
+def _with_target(tool: str, target) -> tuple:
+    place = 1 if tool == 'convert' else len(ABSENT[tool])
+    return (*ABSENT[tool][:place], target, *ABSENT[tool][place:])
+
+
+@pytest.mark.parametrize('tool', ABSENT)
 def test_a_folder_in_the_place_of_the_target(tool, tmp_path, capsys):
-    more = ('--to', 'timm') if tool == 'convert' else ()
-    source = ('absent.pth',) if tool == 'convert' else ('absent.py', 'absent.pth')
-    assert _run(tool, *source, tmp_path, *more) == 2
+    assert _run(tool, *_with_target(tool, tmp_path)) == 2
     assert f"target '{tmp_path}' names a file, but is a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('tool', ['convert', 'export_onnx'])
+def test_a_target_that_is_there_is_not_written_over(tool, tmp_path, capsys):
+    target = tmp_path / 'epoch_300.pth'  # perhaps the training checkpoint itself
+    target.write_text('mine')
+    assert _run(tool, *_with_target(tool, target)) == 2
+    assert 'exists already and is not written over' in capsys.readouterr().err
+    assert target.read_text() == 'mine'
+
+
+def test_a_conversion_that_fails_leaves_no_part(trained_classifier, tmp_path, monkeypatch):
+    def fail(content, file):
+        Path(file).write_text('half')
+        raise OSError('no space left')
+
+    model = timm.create_model('deit3_small_patch16_224', patch_size=8, **VIT)
+    torch.save(model.state_dict(), tmp_path / 'in.pth')
+    monkeypatch.setattr(torch, 'save', fail)
+    with pytest.raises(OSError, match='no space left'):
+        _run('convert', tmp_path / 'in.pth', tmp_path / 'out.pth', '--to', 'mmpretrain')
+    assert [path.name for path in tmp_path.iterdir()] == ['in.pth']
+
+
+def test_a_config_that_is_shipped_is_found_from_anywhere(
+    trained_classifier, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    checkpoint, config = _checkpoint(trained_classifier), 'configs/cosub/vit-b_in1k.py'
+    assert _run('export_onnx', config, checkpoint, 'out.onnx') == 2
+    assert 'is of another architecture than the config' in capsys.readouterr().err

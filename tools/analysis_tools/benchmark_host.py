@@ -9,6 +9,7 @@ import torch
 from cosub_mm.analysis import iteration
 from cosub_mm.analysis.machine import describe_machine
 from cosub_mm.launch.errors import run_tool
+from cosub_mm.launch.values import at_least
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -17,9 +18,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'through the Runner with all its hooks, and the same step by hand on timm (DropPath, '
         'mixup and cutmix, LAMB with foreach). It is the time that a GPU would wait for.'
     )
-    parser.add_argument('--rounds', type=int, default=100)
-    parser.add_argument('--warmup', type=int, default=3, help='rounds before')
-    parser.add_argument('--images', type=int, help='images a batch; default: 64, 2 of UperNet')
+    parser.add_argument('--rounds', type=at_least(1), default=100)
+    parser.add_argument('--warmup', type=at_least(1), default=3, help='rounds before')
+    parser.add_argument(
+        '--images', type=at_least(2), help='images a batch; default: 64, 2 of UperNet'
+    )
     parser.add_argument(
         '--segmentation',
         action='store_true',
@@ -31,9 +34,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None) -> int:
     args = parse_args(argv)
-    if args.rounds < 1 or args.warmup < 1 or (args.images or 2) < 2:
-        print('error: --rounds and --warmup must be at least 1, --images 2.', file=sys.stderr)
-        return 2
     print(
         '\n'.join([*describe_machine(torch.device('cpu')), f'command: python {" ".join(sys.argv)}'])
     )

@@ -30,6 +30,7 @@ from cosub_mm.checks.data import set_bad_image_policy
 from cosub_mm.launch.config import load_config
 from cosub_mm.launch.errors import UserError, run_tool, user_errors
 from cosub_mm.launch.overrides import OverrideAction
+from cosub_mm.launch.values import at_least, positive
 
 
 def pair(cfg: Config, images: int) -> tuple[Dataset, Dataset]:
@@ -121,18 +122,18 @@ def main(argv: Sequence[str] | None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config whose training pipeline is measured')
     parser.add_argument('--data-root', help='folder of the training images')
-    parser.add_argument('--images', type=int, default=1000, help='images of a pass')
+    parser.add_argument('--images', type=at_least(1), default=1000, help='images of a pass')
     parser.add_argument(
         '--workers',
-        type=int,
+        type=at_least(0),
         default=0,
         help='measure with so many loading processes on the clock, too',
     )
-    parser.add_argument('--batch-size', type=int, default=32)
-    parser.add_argument('--rounds', type=int, default=5, help='passes of each pipeline')
+    parser.add_argument('--batch-size', type=at_least(1), default=32)
+    parser.add_argument('--rounds', type=at_least(1), default=5, help='passes of each pipeline')
     parser.add_argument(
         '--gpu-rate',
-        type=float,
+        type=positive,
         help='images a second that one GPU trains (the log: batch size / time): tells the cores '
         'that feed it',
     )
@@ -142,7 +143,9 @@ def main(argv: Sequence[str] | None) -> None:
         help='also measure reading alone: single files, a tar shard, and one that is read ahead '
         '(a copy of the images is written to a temporary folder; TMPDIR chooses the disk)',
     )
-    parser.add_argument('--gpus', type=int, default=8, help='GPUs of a machine, for --gpu-rate')
+    parser.add_argument(
+        '--gpus', type=at_least(1), default=8, help='GPUs of a machine, for --gpu-rate'
+    )
     parser.add_argument(
         '--cfg-options', nargs='+', action=OverrideAction, help='key=value settings'
     )

@@ -9,9 +9,10 @@ import torch
 from mmengine.config import Config
 
 from cosub_mm.analysis.step_cost import measure_segmentation_step
-from cosub_mm.launch.config import load_config
+from cosub_mm.launch.config import check_task, load_config
 from cosub_mm.launch.errors import UserError, run_tool, user_errors
 from cosub_mm.launch.overrides import OverrideAction
+from cosub_mm.launch.values import at_least, device
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -22,11 +23,16 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('config', help='config of an EncoderDecoder or CosubSegmentor')
     parser.add_argument('--drop-rate', type=float, help="default: the config's rate")
-    parser.add_argument('--batch', type=int, default=2, help='images a step (default: 2)')
-    parser.add_argument('--crop', type=int, default=512, help='side of an image (default: 512)')
-    parser.add_argument('--steps', type=int, default=5, help='measured steps (default: 5)')
+    parser.add_argument('--batch', type=at_least(1), default=2, help='images a step (default: 2)')
     parser.add_argument(
-        '--device', choices=('cpu', 'cuda'), default='cuda' if torch.cuda.is_available() else 'cpu'
+        '--crop', type=at_least(1), default=512, help='side of an image (default: 512)'
+    )
+    parser.add_argument('--steps', type=at_least(1), default=5, help='measured steps (default: 5)')
+    parser.add_argument(
+        '--device',
+        type=device,
+        choices=('cpu', 'cuda'),
+        default='cuda' if torch.cuda.is_available() else 'cpu',
     )
     parser.add_argument(
         '--cfg-options', nargs='+', action=OverrideAction, help='key=value settings'
@@ -74,6 +80,7 @@ def main(argv: Sequence[str] | None) -> None:
     args = parse_args(argv)
     with user_errors('reading the config'):
         cfg = load_config(args.config, args.cfg_options)
+        check_task(cfg, 'segmentation')
     rate = args.drop_rate
     if rate is None:
         rate = cfg.model.get('drop_path_rate') or cfg.model.backbone.get('drop_path_rate', 0)

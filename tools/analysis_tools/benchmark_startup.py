@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cosub_mm.analysis.startup import first_step, make_shards
 from cosub_mm.launch.errors import UserError, run_tool
+from cosub_mm.launch.values import at_least, folder, positive
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/cosub/vit-s_in21k.py'
@@ -24,14 +25,20 @@ def main(argv: Sequence[str] | None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('folder', type=Path, help='where the data set is, or is made')
+    parser.add_argument('folder', type=folder, help='where the data set is, or is made')
     parser.add_argument('--config', default=CONFIG, help=f'default: {CONFIG}')
-    parser.add_argument('--classes', type=int, default=21841)
-    parser.add_argument('--images', type=int, default=14_197_122)
-    parser.add_argument('--batch-size', type=int, default=2, help='small: a step is not measured')
-    parser.add_argument('--workers', type=int, default=2, help='loading processes')
-    parser.add_argument('--rounds', type=int, default=2, help='starts; the first may write caches')
-    parser.add_argument('--timeout', type=float, default=900, help='seconds to wait for the step')
+    parser.add_argument('--classes', type=at_least(1), default=21841)
+    parser.add_argument('--images', type=at_least(1), default=14_197_122)
+    parser.add_argument(
+        '--batch-size', type=at_least(1), default=2, help='small: a step is not measured'
+    )
+    parser.add_argument('--workers', type=at_least(0), default=2, help='loading processes')
+    parser.add_argument(
+        '--rounds', type=at_least(1), default=2, help='starts; the first may write caches'
+    )
+    parser.add_argument(
+        '--timeout', type=positive, default=900, help='seconds to wait for the step'
+    )
     parser.add_argument('--cfg-options', nargs='+', default=[], help='more settings')
     args = parser.parse_args(argv)
     if args.images < args.classes:

@@ -5,7 +5,6 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from mmengine.config import DictAction
@@ -13,7 +12,8 @@ from mmengine.config import DictAction
 from cosub_mm.analysis.depth import cosub_step, host, side_by_side, table7
 from cosub_mm.analysis.depth.variants import VARIANTS, build_model, input_shape
 from cosub_mm.analysis.machine import describe_machine
-from cosub_mm.launch.errors import run_tool
+from cosub_mm.launch.errors import run_tool, user_errors
+from cosub_mm.launch.values import at_least, device, folder
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 CLOCKS = {'wall': time.perf_counter, 'cpu': time.process_time}
@@ -30,8 +30,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--model-args', nargs='+', action=DictAction, default={}, help='key=value')
     parser.add_argument('--rates', nargs='+', type=float, default=[0.05, 0.1, 0.2, 0.45, 0.6])
     parser.add_argument('--batch-size', type=int, default=32)
-    parser.add_argument('--image-size', type=int, help="by default the model's own")
-    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1, ...')
+    parser.add_argument('--image-size', type=at_least(1), help="by default the model's own")
+    parser.add_argument('--device', type=device, default='cpu', help='cpu, cuda, cuda:1, ...')
     parser.add_argument(
         '--dtype', choices=DTYPES, default='fp32', help='bf16 and fp16 are by autocast'
     )
@@ -54,7 +54,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--no-peak', action='store_true', help='leave peak memory out: one step less for each'
     )
-    parser.add_argument('--threads', type=int, help="torch's threads on the CPU")
+    parser.add_argument('--threads', type=at_least(1), help="torch's threads on the CPU")
     parser.add_argument(
         '--cosub', action='store_true', help='cosub step over a supervised masked step instead'
     )
@@ -64,7 +64,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--host', action='store_true', help='what Python costs a branch, on tiny tensors'
     )
-    parser.add_argument('--output', type=Path, help='folder for the table (.md) and plot (.png)')
+    parser.add_argument('--output', type=folder, help='folder for the table (.md) and plot (.png)')
     return parser.parse_args(argv)
 
 
@@ -78,11 +78,11 @@ def main(argv: Sequence[str] | None) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    device = torch.device(args.device)
-    head = [*describe_machine(device), f'command: python {" ".join(sys.argv)}', '']
+    where = torch.device(args.device)
+    head = [*describe_machine(where), f'command: python {" ".join(sys.argv)}', '']
     print('\n'.join(head), flush=True)
     if args.table7:
-        _write(args, 'table7', head, table7.run(device, args.rounds, args.warmup), [])
+        _write(args, 'table7', head, table7.run(where, args.rounds, args.warmup), [])
         return 0
     if args.host:
         for rate in args.rates:
@@ -96,16 +96,13 @@ def main(argv: Sequence[str] | None) -> int:
             _write(args, f'host_{rate}', head, text, [])
         return 0
     measure = _cosub if args.cosub else _side_by_side
-    try:
-        for name in args.model:
-            print(f'\n{name}, {args.batch_size} images', flush=True)
-            model = build_model(name, args.model_args).to(device)
-            x = torch.randn(args.batch_size, *input_shape(model, args.image_size), device=device)
+    for name in args.model:
+        print(f'\n{name}, {args.batch_size} images', flush=True)
+        with user_errors(f'measuring {name}'):
+            model = build_model(name, args.model_args).to(where)
+            x = torch.randn(args.batch_size, *input_shape(model, args.image_size), device=where)
             what = f'cosub_{name}' if args.cosub else name
             _write(args, what, head, *measure(args, model, x))
-    except ValueError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
     return 0
 
 
@@ -113,8 +110,6 @@ def _problem(args: argparse.Namespace) -> str:
     wants_cuda = args.device.startswith('cuda')
     if args.table7 and not wants_cuda:
         return '--table7 measures ViT-S, L and H on a GPU. Give it --device cuda.'
-    if wants_cuda and not torch.cuda.is_available():
-        return f'--device {args.device}: this torch sees no CUDA device.'
     if wants_cuda and args.clock == 'cpu':
         return '--clock cpu counts the processor, not the GPU. Use --clock wall.'
     if args.batch_size < 1 or args.rounds < 0 or args.warmup < 0:

@@ -13,7 +13,6 @@ import multiprocessing
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from statistics import median
 
 import torch
@@ -22,6 +21,7 @@ from cosub_mm.analysis.machine import describe_machine
 from cosub_mm.analysis.whole_training import by_timm, images_a_second, make_images, ours
 from cosub_mm.launch.config import load_config
 from cosub_mm.launch.errors import UserError, run_tool, user_errors
+from cosub_mm.launch.values import at_least, folder
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -30,11 +30,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('config', help='of cosub on ImageNet-1k, from the root of the repository')
     parser.add_argument('--timm', required=True, help="the same model's name in timm")
-    parser.add_argument('--work-dir', type=Path, required=True, help='for pictures and trainings')
+    parser.add_argument('--work-dir', type=folder, required=True, help='for pictures and trainings')
     parser.add_argument('--images', type=int, default=20_000, help='pictures, at least an epoch')
-    parser.add_argument('--side', type=int, default=500, help='longer side of a picture, in pixels')
+    parser.add_argument(
+        '--side', type=at_least(1), default=500, help='longer side of a picture, in pixels'
+    )
     parser.add_argument('--batch-size', type=int, default=256)
-    parser.add_argument('--workers', type=int, default=16, help='loading processes')
+    parser.add_argument('--workers', type=at_least(0), default=16, help='loading processes')
     parser.add_argument('--windows', type=int, default=9, help='times ten iterations')
     parser.add_argument('--rounds', type=int, default=2, help='of each, in turns')
     parser.add_argument('--cfg-options', nargs='+', default=[], help='more settings')

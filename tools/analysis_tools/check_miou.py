@@ -26,17 +26,18 @@ def run(argv: list[str] | None) -> None:
     with user_errors('reading the config'):
         cfg = load_config(args.config)
     init_default_scope('mmseg')
-    dataset_cfg = dict(cfg.test_dataloader.dataset, pipeline=[], lazy_init=True)
-    if args.data_root:
-        dataset_cfg['data_root'] = args.data_root
-    dataset = DATASETS.build(dataset_cfg)
-    metrics = metrics_of_label_maps(
-        args.predictions,
-        dataset.data_prefix['seg_map_path'],
-        len(dataset.metainfo['classes']),
-        dataset.reduce_zero_label,
-        dataset.ignore_index,
-    )
+    with user_errors('comparing the label maps'):
+        dataset_cfg = dict(cfg.test_dataloader.dataset, pipeline=[], lazy_init=True)
+        if args.data_root:
+            dataset_cfg['data_root'] = args.data_root
+        dataset = DATASETS.build(dataset_cfg)
+        metrics = metrics_of_label_maps(
+            args.predictions,
+            dataset.data_prefix['seg_map_path'],
+            len(dataset.metainfo['classes']),
+            dataset.reduce_zero_label,
+            dataset.ignore_index,
+        )
     print('  '.join(f'{name}: {value:.4f}' for name, value in metrics.items()))
 
 

@@ -21,6 +21,7 @@ from cosub_mm.analysis.depth.coverage import (
 from cosub_mm.analysis.depth.other_models import OTHER_SOURCES, stand_in_for_operations
 from cosub_mm.analysis.depth.timm_models import timm_block_candidates, timm_candidates
 from cosub_mm.launch.errors import run_tool
+from cosub_mm.launch.values import file
 
 
 def _openmmlab(name: str) -> Iterator:
@@ -51,7 +52,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--update', action='store_true', help='with --families: put their rows into the document'
     )
     parser.add_argument(
-        '--output', type=Path, default=DOCUMENT, help=f'markdown file; by default {DOCUMENT.name}'
+        '--output', type=file, default=DOCUMENT, help=f'markdown file; by default {DOCUMENT.name}'
     )
     return parser.parse_args(argv)
 

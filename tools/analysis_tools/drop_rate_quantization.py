@@ -3,11 +3,11 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
 from cosub_mm.launch.errors import run_tool, user_errors
+from cosub_mm.launch.values import at_least, file
 from cosub_mm.stochastic_depth import rounded_rate
 from cosub_mm.stochastic_depth.rows.schedule import ROUNDINGS
 
@@ -23,9 +23,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         default=[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128],
         help='rows that a block sees on one GPU, copies included',
     )
-    parser.add_argument('--draws', type=int, default=2000, help='draws that `ours` is measured on')
+    parser.add_argument(
+        '--draws', type=at_least(1), default=2000, help='draws that `ours` is measured on'
+    )
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--out', type=Path, help='write the plot to this file, e.g. rates.png')
+    parser.add_argument('--out', type=file, help='write the plot to this file, e.g. rates.png')
     return parser.parse_args(argv)
 
 

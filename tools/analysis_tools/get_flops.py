@@ -8,6 +8,7 @@ from cosub_mm.analysis.complexity import complexity, default_shape
 from cosub_mm.launch.config import load_config
 from cosub_mm.launch.errors import run_tool, user_errors
 from cosub_mm.launch.overrides import OverrideAction
+from cosub_mm.launch.values import at_least
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -19,7 +20,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--shape',
         nargs=2,
-        type=int,
+        type=at_least(1),
         metavar=('HEIGHT', 'WIDTH'),
         help='size of the input; by default img_size of a classifier, and the crop by four times '
         'the crop of a segmentor (512 2048), as in Table 13 of the paper',
@@ -38,7 +39,10 @@ def main(argv: Sequence[str] | None) -> None:
         with user_errors('building the model'):
             cfg = load_config(path, args.cfg_options)
             shape = tuple(args.shape or default_shape(cfg))
-            result = complexity(cfg, shape)
+            try:
+                result = complexity(cfg, shape)
+            except RuntimeError as error:  # torch's, of a layer that gets too few pixels
+                raise ValueError(f'an input of {shape[0]}x{shape[1]} pixels: {error}') from error
         print(
             f'{path.removeprefix("configs/"):<44}{"x".join(map(str, shape)):>11}'
             f'{result.params / 1e6:>9.2f} M{result.flops / 1e9:>9.1f} G'

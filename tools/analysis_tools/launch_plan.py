@@ -11,6 +11,7 @@ from cosub_mm.checks.strategies import check_strategy
 from cosub_mm.engine.batch_size import describe_batch, share_batch
 from cosub_mm.launch.config import load_config
 from cosub_mm.launch.errors import run_tool, user_errors
+from cosub_mm.launch.values import at_least, positive
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -18,10 +19,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('--gpus', type=int, required=True, metavar='N', help='GPUs in all')
-    parser.add_argument('--memory', type=float, default=80, help='of a GPU in GB (default: 80)')
-    parser.add_argument('--largest', type=int, help='images a GPU takes; instead of an estimate')
+    parser.add_argument('--memory', type=positive, default=80, help='of a GPU in GB (default: 80)')
+    parser.add_argument(
+        '--largest', type=at_least(1), help='images a GPU takes; instead of an estimate'
+    )
     parser.add_argument('--amp', action='store_true', help='estimate for bf16 mixed precision')
-    parser.add_argument('--cpus', type=int, help='cores for each GPU (default: this machine, 8)')
+    parser.add_argument(
+        '--cpus', type=at_least(1), help='cores for each GPU (default: this machine, 8)'
+    )
     return parser.parse_args(argv)
 
 

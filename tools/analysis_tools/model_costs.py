@@ -10,7 +10,6 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from mmengine.logging import MMLogger
@@ -22,6 +21,7 @@ from cosub_mm.analysis.machine import describe_machine
 from cosub_mm.analysis.tables import draw, markdown, write_csv
 from cosub_mm.launch.config import load_config
 from cosub_mm.launch.errors import run_tool, user_errors
+from cosub_mm.launch.values import at_least, device, folder
 from cosub_mm.model_hub import leave_teacher_out
 
 HEAD = ('config', 'params (M)', 'GFLOPs', 'images / s', 'peak memory (MB)', 'batch')
@@ -32,10 +32,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('configs', nargs='+', help='configs of classifiers')
-    parser.add_argument('--batch', type=int, default=256, help='images at once (256 in the paper)')
-    parser.add_argument('--rounds', type=int, default=5, help='timed passes')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'), metavar='DIR')
+    parser.add_argument(
+        '--batch', type=at_least(1), default=256, help='images at once (256 in the paper)'
+    )
+    parser.add_argument('--rounds', type=at_least(1), default=5, help='timed passes')
+    parser.add_argument(
+        '--device', type=device, default='cuda' if torch.cuda.is_available() else 'cpu'
+    )
+    parser.add_argument('--out', type=folder, default='work_dirs/analysis', metavar='DIR')
     return parser.parse_args(argv)
 
 

@@ -21,6 +21,7 @@ from cosub_mm.analysis.tables import draw, markdown, write_csv
 from cosub_mm.launch.arguments import test_arguments
 from cosub_mm.launch.errors import run_tool, user_errors
 from cosub_mm.launch.run import test
+from cosub_mm.launch.values import folder
 from cosub_mm.model_hub import index_root
 
 HEAD = ('model', 'x', 'y', 'above the line')
@@ -38,7 +39,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--x', default='accuracy/top1', help='metric of the first test set')
     parser.add_argument('--y', default='accuracy/v2_top1', help='metric of the second')
     parser.add_argument('--no-paper', action='store_true', help="leave the paper's points out")
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'), metavar='DIR')
+    parser.add_argument('--out', type=folder, default='work_dirs/analysis', metavar='DIR')
     return parser.parse_args(argv)
 
 

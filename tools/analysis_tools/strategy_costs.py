@@ -24,6 +24,7 @@ from cosub_mm.analysis.strategy_cost import FIGURE_2, cost_of, trainee
 from cosub_mm.analysis.tables import markdown, write_csv
 from cosub_mm.launch.config import load_config
 from cosub_mm.launch.errors import run_tool, user_errors
+from cosub_mm.launch.values import at_least, device, folder
 
 HEAD = (
     'config',
@@ -42,10 +43,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('configs', nargs='+', help='configs of one model, the supervised one first')
-    parser.add_argument('--batch', type=int, default=32, help='images a step')
-    parser.add_argument('--rounds', type=int, default=10, help='timed steps of each')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'), metavar='DIR')
+    parser.add_argument('--batch', type=at_least(1), default=32, help='images a step')
+    parser.add_argument('--rounds', type=at_least(1), default=10, help='timed steps of each')
+    parser.add_argument(
+        '--device', type=device, default='cuda' if torch.cuda.is_available() else 'cpu'
+    )
+    parser.add_argument('--out', type=folder, default='work_dirs/analysis', metavar='DIR')
     return parser.parse_args(argv)
 
 

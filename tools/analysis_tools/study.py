@@ -19,6 +19,7 @@ from cosub_mm.analysis.study.protocol import ARMS, PARTS, hold_protocol, runs_of
 from cosub_mm.analysis.study.report import write_report
 from cosub_mm.analysis.study.runner import RunFailed, make_runs, results_in
 from cosub_mm.launch.errors import UserError, run_tool, user_errors
+from cosub_mm.launch.values import at_least
 from cosub_mm.model_hub import index_root
 
 # What tuning looks at in place of the test pictures.
@@ -31,7 +32,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--part', choices=PARTS, default='main')
     parser.add_argument('--arms', nargs='+', default=[], choices=list(ARMS), metavar='ARM')
-    parser.add_argument('--seeds', type=int, help='only the first so many seeds')
+    parser.add_argument('--seeds', type=at_least(1), help='only the first so many seeds')
     parser.add_argument('--jobs', type=int, default=2, help='runs side by side, one thread each')
     parser.add_argument('--data-root', help='folder of the four files of Fashion-MNIST')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/study'))

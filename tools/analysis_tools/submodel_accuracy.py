@@ -9,7 +9,6 @@ the draws. Each model has the same draws.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import mean, stdev
 
 import torch
@@ -19,8 +18,9 @@ from cosub_mm.analysis.submodels import UNITS, accuracy, kept_parts, only, resid
 from cosub_mm.analysis.tables import draw, markdown, write_csv
 from cosub_mm.engine.checkpoints import check_weights, load_checkpoint
 from cosub_mm.engine.runner import CosubRunner
-from cosub_mm.launch.config import load_config, set_dataloader_defaults
+from cosub_mm.launch.config import check_task, load_config, set_dataloader_defaults
 from cosub_mm.launch.errors import run_tool, user_errors
+from cosub_mm.launch.values import at_least, device, folder
 from cosub_mm.model_hub import leave_teacher_out
 
 HEAD = ('model', 'parts kept', 'top-1 mean', 'std', 'least', 'most', 'draws')
@@ -38,20 +38,27 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar=('CONFIG', 'CHECKPOINT', 'LABEL'),
     )
     parser.add_argument('--unit', choices=UNITS, default='branch', help='what is left out at once')
-    parser.add_argument('--keep', nargs='+', type=int, help='parts kept; by default 8 values')
-    parser.add_argument('--draws', type=int, default=5, help='random submodels of each size')
-    parser.add_argument('--images', type=int, help='test images used; by default all')
+    parser.add_argument(
+        '--keep', nargs='+', type=at_least(0), help='parts kept; by default 8 values'
+    )
+    parser.add_argument(
+        '--draws', type=at_least(1), default=5, help='random submodels of each size'
+    )
+    parser.add_argument('--images', type=at_least(1), help='test images used; by default all')
     parser.add_argument(
         '--no-scale', action='store_true', help='do not scale what is kept, as training does'
     )
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis'), metavar='DIR')
+    parser.add_argument(
+        '--device', type=device, default='cuda' if torch.cuda.is_available() else 'cpu'
+    )
+    parser.add_argument('--out', type=folder, default='work_dirs/analysis', metavar='DIR')
     return parser.parse_args(argv)
 
 
 def build(config: str, checkpoint: str, device: str) -> tuple:
     """A classifier with its weights, and its test data loader."""
     cfg = load_config(config)
+    check_task(cfg, 'classification')
     if not cfg.get('test_dataloader'):
         raise ValueError(f'{config} has no test_dataloader.')
     set_dataloader_defaults(cfg)

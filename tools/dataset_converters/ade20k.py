@@ -20,6 +20,7 @@ from PIL import Image
 
 from cosub_mm.datasets.decoding import check_pixels
 from cosub_mm.launch.errors import UserError, run_tool
+from cosub_mm.launch.values import at_least, folder
 from cosub_mm.safe_files import UnsafeFileError, open_zip, read_member
 from cosub_mm.whole_files import write_atomically
 
@@ -46,11 +47,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'where it stopped: a file is in its place only when it is complete and checked.'
     )
     parser.add_argument('archive', type=Path, help=f'{ROOT}.zip')
-    parser.add_argument('--out', type=Path, default=Path('data/ade'), help='default: data/ade')
+    parser.add_argument('--out', type=folder, default='data/ade', help='default: data/ade')
     parser.add_argument(
         '--expect',
         nargs=2,
-        type=int,
+        type=at_least(0),
         default=tuple(SPLITS.values()),
         metavar=('TRAINING', 'VALIDATION'),
         help='images of each split (default: 20210 2000), for a subset of your own',

@@ -17,6 +17,7 @@ from rich.progress import track
 from cosub_mm.datasets.imagenet21k.image_index import find_classes
 from cosub_mm.datasets.imagenet21k.preparation import pack, prepare, report
 from cosub_mm.launch.errors import run_tool, user_errors
+from cosub_mm.launch.values import at_least
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +30,9 @@ def run(argv: Sequence[str] | None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('root', type=Path, help='folder of the classes')
-    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes that decode')
+    parser.add_argument(
+        '--workers', type=at_least(1), default=os.cpu_count(), help='processes that decode'
+    )
     args = parser.parse_args(argv)
     try:
         with user_errors('preparing the classes'):

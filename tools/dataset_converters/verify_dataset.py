@@ -13,6 +13,7 @@ from cosub_mm.datasets.decoding import allow_pixels
 from cosub_mm.launch.config import load_config
 from cosub_mm.launch.errors import UserError, run_tool, user_errors
 from cosub_mm.launch.overrides import OverrideAction
+from cosub_mm.launch.values import at_least, file
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -22,11 +23,16 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('config', type=Path, help='config file')
     parser.add_argument(
-        '--report', type=Path, default=Path('verify_report.txt'), help='where to write the report'
+        '--report', type=file, default='verify_report.txt', help='where to write the report'
     )
-    parser.add_argument('--workers', type=int, default=4, help='threads that decode (default: 4)')
     parser.add_argument(
-        '--max-image-pixels', type=int, metavar='N', help='decode pictures of up to N pixels'
+        '--workers', type=at_least(1), default=4, help='threads that decode (default: 4)'
+    )
+    parser.add_argument(
+        '--max-image-pixels',
+        type=at_least(1),
+        metavar='N',
+        help='decode pictures of up to N pixels',
     )
     parser.add_argument(
         '--cfg-options', nargs='+', action=OverrideAction, help='key=value settings'

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 from cosub_mm.architectures.convert import family_of, to_deit, to_mmpretrain, to_timm
@@ -22,8 +21,10 @@ from cosub_mm.engine.checkpoints import (
     trusting,
     wanted_kind,
 )
+from cosub_mm.launch.config import load_config
 from cosub_mm.launch.errors import UserError, run_tool, user_errors
-from cosub_mm.launch.outputs import check_writable
+from cosub_mm.launch.outputs import check_new_file
+from cosub_mm.whole_files import replacing
 
 HUB = 'timm:'
 EXAMPLES = """\
@@ -69,8 +70,8 @@ def check_against(config: str, weights: dict[str, torch.Tensor]) -> str:
     Raises:
         UserError: a tensor outside the head is missing or of another shape.
     """
-    cfg = Config.fromfile(config)
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    cfg = load_config(config)
+    init_default_scope(cfg.default_scope)
     cfg.model.backbone.pop('init_cfg', None)
     match = match_weights(MODELS.build(cfg.model), weights)
     unfit = [name for name in match.missing + match.other_shape if name.startswith('backbone.')]
@@ -130,10 +131,10 @@ def convert(argv: Sequence[str] | None) -> None:
     )
     parser.add_argument('--config', help='compare the result with the model of this config')
     args = parser.parse_args(argv)
-    if args.config and args.to != 'mmpretrain':
+    if args.config is not None and args.to != 'mmpretrain':
         raise UserError('--config compares with a model of mmpretrain: it needs --to mmpretrain.')
     with user_errors('looking at the target'):
-        check_writable(args.target, 'target', is_file=True)
+        check_new_file(args.target, 'target')
     with user_errors(f'converting {args.source}'), trusting(args.trust_checkpoint):
         weights, kind = read(args.source, wanted_kind(args), args.weights_key)
         grid = check_grid(args.grid, '--grid')
@@ -141,12 +142,13 @@ def convert(argv: Sequence[str] | None) -> None:
         library = family_of(weights)[1]
         result = to_mmpretrain(weights, grid) if grid else weights
         result = TARGETS[args.to](result)
-    if args.config:
+    if args.config is not None:
         with user_errors(f'comparing with {args.config}'):
             print(check_against(args.config, result))
     args.target.parent.mkdir(parents=True, exist_ok=True)
     wrapper = 'model' if args.to == 'deit' else 'state_dict'
-    torch.save(result if args.to == 'timm' else {wrapper: result}, args.target)
+    with replacing(args.target) as part:
+        torch.save(result if args.to == 'timm' else {wrapper: result}, part)
     if family == 'vit':
         print(_positions(result))
     source = 'timm or DeiT' if library == 'timm' else 'mmpretrain'

@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
@@ -24,8 +23,9 @@ from cosub_mm.engine.checkpoints import (
     validated_kind,
     wanted_kind,
 )
+from cosub_mm.launch.config import check_task, load_config
 from cosub_mm.launch.errors import run_tool, user_errors
-from cosub_mm.launch.outputs import check_writable
+from cosub_mm.launch.outputs import check_new_file
 
 NOTE = """\
 The input `images` has the shape (batch, 3, height, width) with any batch size: RGB pixels,
@@ -62,8 +62,9 @@ def load(
         key: where the file keeps the weights; goes before ``want``.
         accept: differences between checkpoint and config to go on with.
     """
-    cfg = Config.fromfile(config)
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    cfg = load_config(config)
+    check_task(cfg, 'classification')
+    init_default_scope(cfg.default_scope)
     cfg.model.backbone.pop('init_cfg', None)
     model = MODELS.build(cfg.model)
     loaded = load_checkpoint(checkpoint, verify=True)
@@ -116,9 +117,9 @@ def main(argv: Sequence[str] | None) -> None:
     add_weights_arguments(parser, 'those that the training validated')
     args = parser.parse_args(argv)
     with user_errors('looking at the target'):
-        check_writable(args.target, 'target', is_file=True)
+        check_new_file(args.target, 'target')
     with user_errors('loading the model'), trusting(args.trust_checkpoint):
-        accept = accepted(Config.fromfile(args.config), args)
+        accept = accepted(load_config(args.config), args)
         choice = wanted_kind(args), args.weights_key
         model, shape = load(args.config, args.checkpoint, *choice, accept)
     export(model, shape, args.target)

@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None) -> None:
     )
     args = parser.parse_args(argv)
     with user_errors('looking at the target'):
-        check_writable(args.target.parent, 'target', is_file=False)
+        check_writable(args.target, 'target', is_file=True)
     with trusting(args.trust_checkpoint):
         path, kind = publish(
             args.source, args.target, wanted_kind(args), args.weights_key, args.member

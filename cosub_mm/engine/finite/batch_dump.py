@@ -120,7 +120,8 @@ def read_dump(path: str | Path) -> dict:
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:
-        raise ValueError(f"'{path}' cannot be read as the dump of a batch ({error}).") from error
+        reason = f'{type(error).__name__}: {error}'.partition('\n')[0].partition('. ')[0]
+        raise ValueError(f"'{path}' cannot be read as the dump of a batch ({reason}).") from error
     if not isinstance(content, dict) or not {'batches', 'iteration', 'losses'} <= set(content):
         raise ValueError(f"'{path}' is no dump of a batch; they lie in WORK_DIR/{FOLDER}.")
     return content
