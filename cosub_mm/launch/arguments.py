@@ -94,7 +94,7 @@ def test_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--show-dir', metavar='DIR', help='draw predictions into DIR')
     parser.add_argument(
-        '--show-interval', type=at_least(1), default=1, metavar='N', help='draw every N-th image'
+        '--show-interval', type=int, default=1, metavar='N', help='draw every N-th image'
     )
     add_weights_arguments(parser, 'those that the training validated')
     return _parse(parser, argv)

@@ -18,19 +18,13 @@ MISSPELT = ('--cfg-options', 'optim_wraper.optimizer.lr=1')
 NO_CONFIG = ('no_such_config.py',)
 SEGMENTATION = 'configs/demo/upernet_cosub_scenes.py'
 FOLDER = str(Path(__file__).parent)
-MEASURES = [
-    (CONFIG, '--rounds', '0'),
-    (CONFIG, '--batch', '0'),
-    (CONFIG, '--device', 'abacus'),
-    (CONFIG, '--out', __file__),
-]
+MEASURED = {'--rounds': '0', '--batch': '0', '--device': 'abacus', '--out': __file__}
 # script -> arguments that are wrong in different ways
 WRONG = {
     'train.py': [NO_CONFIG, (CONFIG, *MISSPELT), (CONFIG, '--work-dir', __file__)],
     'test.py': [
         (*NO_CONFIG, 'no_such.pth'),
         (CONFIG, 'no_such.pth'),
-        (CONFIG, 'no_such.pth', '--show-dir', __file__),
     ],
     'demo.py': [('--work-dir', __file__)],
     'soak.py': [('--minutes', '-1'), ('--epochs', '0'), ('--work-dir', __file__)],
@@ -38,13 +32,11 @@ WRONG = {
     'analysis_tools/benchmark_loading.py': [
         NO_CONFIG,
         (CONFIG, *MISSPELT),
-        (CONFIG, '--rounds', '0'),
     ],
     'analysis_tools/benchmark_segmentation.py': [
         NO_CONFIG,
         (CONFIG, *MISSPELT),
         (CONFIG,),
-        (SEGMENTATION, '--steps', '0'),
     ],
     'analysis_tools/benchmark_startup.py': [('x', '--images', '0'), (__file__,)],
     'analysis_tools/benchmark_stochastic_depth.py': [
@@ -82,21 +74,18 @@ WRONG = {
         (CONFIG, '--gpus', '8', '--largest', '256', '--cpus', '0'),
     ],
     'analysis_tools/make_config_table.py': [('--root', 'no_such_root')],
-    'analysis_tools/model_costs.py': [NO_CONFIG, *MEASURES],
+    'analysis_tools/model_costs.py': [NO_CONFIG],
     'analysis_tools/overfitting.py': [('--metrics', 'no_such'), ('--out', __file__)],
     'analysis_tools/replay_batch.py': [('no_such_dump.pth',)],
-    'analysis_tools/strategy_costs.py': [NO_CONFIG, *MEASURES],
+    'analysis_tools/strategy_costs.py': [NO_CONFIG],
     'analysis_tools/study.py': [('--jobs', '0'), ('--seeds', '0', '--report')],
     'analysis_tools/submodel_accuracy.py': [
         ('--model', *NO_CONFIG, 'no_such.pth', 'x'),
         ('--model', SEGMENTATION, 'no_such.pth', 'x'),
-        ('--model', CONFIG, 'no_such.pth', 'x', '--out', __file__),
-        ('--model', CONFIG, 'no_such.pth', 'x', '--draws', '0'),
     ],
     'dataset_converters/ade20k.py': [
         ('no_such.zip',),
         (__file__,),
-        ('no_such.zip', '--out', __file__),
     ],
     'dataset_converters/make_demo_data.py': [('--out', __file__)],
     'dataset_converters/prepare_imagenet21k.py': [('no_such_folder',)],
@@ -134,6 +123,35 @@ def test_a_wrong_argument_is_one_line_and_2(tool, line, monkeypatch, capsys, tmp
     error = capsys.readouterr().err
     assert stop.value.code == 2, error
     assert error.count('error: ') == 1 and 'Traceback' not in error, error
+
+
+# What is judged as the command line is read: script, what it needs besides, option -> wrong value.
+VALUES = [
+    ('test.py', (CONFIG, 'x.pth'), {'--max-image-pixels': '0'}),
+    ('analysis_tools/benchmark_loading.py', (CONFIG,), {'--rounds': '0', '--gpu-rate': 'nan'}),
+    ('analysis_tools/benchmark_segmentation.py', (SEGMENTATION,), {'--steps': '0', '--crop': '0'}),
+    ('analysis_tools/model_costs.py', (CONFIG,), MEASURED),
+    ('analysis_tools/strategy_costs.py', (CONFIG,), MEASURED),
+    (
+        'analysis_tools/submodel_accuracy.py',
+        ('--model', CONFIG, 'x.pth', 'label'),
+        {'--draws': '0', '--images': '-1', '--device': 'abacus', '--out': __file__},
+    ),
+    ('dataset_converters/ade20k.py', ('x.zip',), {'--out': __file__}),
+    ('dataset_converters/prepare_imagenet21k.py', (FOLDER,), {'--workers': '0'}),
+]
+
+
+@pytest.mark.parametrize(
+    ('tool', 'line', 'option', 'value'),
+    [(tool, line, *pair) for tool, line, wrong in VALUES for pair in wrong.items()],
+)
+def test_a_wrong_value_is_said_before_the_work(tool, line, option, value, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', [str(TOOLS / tool), *line, option, value])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(TOOLS / tool), run_name='__main__')
+    assert stop.value.code == 2
+    assert f'error: argument {option}: ' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('code', ['1 / 0', 'raise RuntimeError', '(', '_base_ = "absent.py"'])

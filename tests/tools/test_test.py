@@ -107,6 +107,7 @@ def test_segmentation_tta_uses_six_scales_and_flips(trained_segmentor, segmentat
         ('other.pth', [], ['another architecture', '0/']),
         ('other.pth', ['--out', 'x.txt'], ['FILE.json', 'FILE.pkl']),
         ('other.pth', ['--show-dir', 'x', '--show-interval', '0'], ['interval=0']),
+        ('other.pth', ['--show-dir', __file__], ['--show-dir', 'names a folder, but is a file']),
     ],
 )
 def test_bad_input_is_one_line(classification, tmp_path, capsys, checkpoint, options, expected):
