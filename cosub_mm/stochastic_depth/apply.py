@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from .arguments import check_arguments, check_blocks, check_model, warn_of_zero
+from .arguments import check_arguments, check_blocks, check_model, check_starts, warn_of_zero
 from .collect import collect
 from .places.attach import attach, detach_all, draw_at_once
 from .places.drop_path import ends_of, keeps_zero
@@ -12,6 +12,7 @@ from .places.table import (
     Branch,
     branches_of,
     class_name,
+    has_other_forward,
     has_shortcut,
     is_registered,
     is_sequence_first,
@@ -19,6 +20,7 @@ from .places.table import (
 from .report import Report, describe
 from .rows.schedule import block_rates
 from .savings.regather import regather_for_backward
+from .search.find import unnamed_places
 from .search.registered import prove_at_first_input, prove_on_example
 from .step.counts import Counts
 from .step.module import Place, StochasticDepth
@@ -78,7 +80,8 @@ def apply_stochastic_depth(
 
     Raises:
         TypeError: a model that is none, a rate that is no number.
-        ValueError: bad arguments; no residual branch found; one block under two names.
+        ValueError: bad arguments; no residual branch found; one block, or one first module of a
+            branch, under two names.
         UnknownBlockError: a branch that is neither in the table nor found and proven, that is not
             what it is registered as (here, or in the first forward pass), or a block that nothing
             can be done about.
@@ -97,6 +100,7 @@ def apply_stochastic_depth(
         if registered and example_input is not None:
             prove_on_example(model, registered, example_input)
         _attach_all(model, named, settings, rates, tuple(skipped.items()), find)
+        check_starts(model)
         if example_input is None:
             prove_at_first_input(registered)
     except Exception:
@@ -122,19 +126,23 @@ def _is_applied(model: nn.Module, settings: Settings, find: str) -> bool:
         return False
     if find == 'all' and any(end.place.find != 'all' for end in ends):
         return False
-    have = {id(end.home[0]) for end in ends}
-    blocks = [
-        module
-        for module in model.modules()
-        if branches_of(module) is not None and not is_sequence_first(module)
-    ]
     shadows = [hook for end in ends for hook in end.hooks if isinstance(hook, Shadow)]
     if not all(shadow.bare for shadow in shadows):
         return False
-    return all(end.standing() is end for end in ends) and all(
-        id(block) in have or not any(has_shortcut(block, b) for b in branches_of(block))
-        for block in blocks
+    if any(end.standing() is not end or end.place.table != _named(end.home[0]) for end in ends):
+        return False
+    have = {id(end.home[0]) for end in ends}
+    blocks = [(block, branches) for block in model.modules() if (branches := _named(block))]
+    without = {name for end in ends for name, _ in end.place.skipped}
+    return all(place.name in without for place in unnamed_places(model, blocks)) and all(
+        id(block) in have or not any(has_shortcut(block, branch) for branch in branches)
+        for block, branches in blocks
     )
+
+
+def _named(block: nn.Module) -> tuple[Branch, ...] | None:
+    """Its branches as the table has them now."""
+    return None if is_sequence_first(block) else branches_of(block)
 
 
 def _attach_all(
@@ -167,6 +175,7 @@ def _attach_all(
                 settings=tuple(settings),
                 skipped=skipped,
                 find=find,
+                table=_named(block),
             ),
             rates,
             counts,
@@ -183,7 +192,9 @@ def _to_prove(blocks: list, settings: Settings) -> list[tuple[str, nn.Module, tu
     return [
         (name, block, branches)
         for name, block, branches, found in blocks
-        if not found and is_registered(block) and any(b.start is not None for b in branches)
+        if not found
+        and (is_registered(block) or has_other_forward(block))
+        and any(b.start is not None for b in branches)
     ]
 
 

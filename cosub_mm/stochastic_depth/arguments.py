@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from .places.drop_path import ends_of
 from .places.table import branches_of, class_name, is_sequence_first, refusal_of
 from .report import Report
 from .rows.rule import IMPLEMENTATIONS
 from .rows.schedule import block_rates
 from .search.find import UnknownBlockError, drop_path_slots
 
-__all__ = ['FIND', 'check_arguments', 'check_blocks', 'check_model', 'warn_of_zero']
+__all__ = ['FIND', 'check_arguments', 'check_blocks', 'check_model', 'check_starts', 'warn_of_zero']
 
 FIND = ('drop_path', 'all')
 
@@ -78,6 +79,25 @@ def check_blocks(model: nn.Module, drop_rate: float | None) -> None:
             f'with, or apply stochastic depth to the part of the model that you mean.'
         )
     _check_shared_blocks(model)
+
+
+def check_starts(model: nn.Module) -> None:
+    """Raise where the first module of a branch stands elsewhere, too: rows would be drawn there."""
+    names: dict[int, list[str]] = {
+        id(start.module): []
+        for end in ends_of(model)
+        for start in end.starts
+        if start.module is not None
+    }
+    for name, module in model.named_modules(remove_duplicate=False):
+        names.get(id(module), []).append(name)
+    shared = next((places for places in names.values() if len(places) > 1), None)
+    if shared is not None:
+        raise ValueError(
+            f'{shared[0]!r}, where a residual branch starts, and {shared[1]!r} are the same '
+            f'module, which would leave out rows in both places: give each one of its own '
+            f"(copy.deepcopy), or use implementation='mask'."
+        )
 
 
 def warn_of_zero(model: nn.Module, report: Report) -> None:

@@ -72,8 +72,9 @@ def _leave_out_without_shortcut(blocks: dict[str, tuple]) -> dict[str, str]:
 
 def _find_all(model: nn.Module, blocks: dict, example_input: Any, skipped: dict[str, str]) -> None:
     """Add what the additions of the stream tell to ``blocks``, and what is left to ``skipped``."""
-    found, problems = propose(model, example_input, set(blocks))
+    found, problems, left = propose(model, example_input, set(blocks))
     for name, (block, branches) in found.items():
         blocks[name] = (block, branches, True)
     for name, (block, reason) in problems.items():
         skipped[name] = problem_text(block, reason)
+    skipped.update(left)

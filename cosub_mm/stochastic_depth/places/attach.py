@@ -1,7 +1,6 @@
 """Putting ends and hooks into a block, and taking them out."""
 
 import dataclasses
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +12,8 @@ from cosub_mm.stochastic_depth.step.hooks import (
     Finish,
     Hook,
     Leave,
+    ModelHook,
     SharedStart,
-    SideRows,
     Start,
 )
 from cosub_mm.stochastic_depth.step.module import Place, StochasticDepth
@@ -24,7 +23,8 @@ from cosub_mm.stochastic_depth.step.standing import Standing, place_of
 from cosub_mm.stochastic_depth.step.windows import Back, NoteBatch, OneStream, WindowStart
 
 from .drop_path import built_rate, ends_of, is_drop_path, parent_of
-from .table import Branch, Side
+from .sides import is_at_start, take_side
+from .table import Branch
 
 __all__ = ['attach', 'changes', 'detach_all', 'draw_at_once']
 
@@ -124,8 +124,8 @@ def draw_at_once(model: nn.Module, draws: Draws) -> None:
     if any(end.starts for end in ends):
         draws.place = first.place
     hooks = [
-        Hook(model, 'register_forward_pre_hook', draws.begin),
-        Hook(model, 'register_forward_hook', draws.end, always_call=True),
+        ModelHook(model, 'register_forward_pre_hook', draws.begin),
+        ModelHook(model, 'register_forward_hook', draws.end, always_call=True),
     ]
     first.hooks[:0] = hooks
     first.train(first.training)
@@ -207,11 +207,17 @@ def _hook(
             hooks += _start(block, branch, end, saving)
         if started:
             begun.append(end)
-            hooks += [_side(block, side, end) for branch in group for side in branch.sides]
+            hooks += [
+                Hook(*take_side(block, side, end), with_kwargs=True)
+                for branch in group
+                for side in branch.sides
+                if not is_at_start(branch, side)
+            ]
         if group[0].after or not started:
             loose.append(end)
-        if any(branch.one_stream for branch in group):
-            hooks.append(Hook(block, 'register_forward_pre_hook', OneStream(end)))
+        if any(branch.one_stream or branch.ndim for branch in group):
+            one = OneStream(end, max(branch.ndim for branch in group))
+            hooks.append(Hook(block, 'register_forward_pre_hook', one, with_kwargs=True))
         end.hooks = hooks
     if begun:
         begun[0].hooks.append(Watch(block, begun))
@@ -237,7 +243,8 @@ def _start(block: nn.Module, branch: Branch, end: StochasticDepth, saving: Calla
     may_save = saving is not None and end.place.convolutional and not holds_end
     start = kind(end, block, path, first, saving if may_save else None)
     end.starts.append(start)
-    hooks: list = [MethodStart(first, 'forward', start)]
+    sides = [take_side(block, side, end)[-1] for side in branch.sides if is_at_start(branch, side)]
+    hooks: list = [MethodStart(first, 'forward', start, sides)]
     if may_save:
         hooks.append(Hook(first, 'register_forward_hook', Leave(end), always_call=True))
     return hooks
@@ -253,19 +260,6 @@ def _windows(block: nn.Module, branch: Branch, end: StochasticDepth, first: nn.M
         Hook(first, 'register_forward_pre_hook', start),
         Hook(back, 'register_forward_hook', Back(end)),
     ]
-
-
-def _side(block: nn.Module, side: Side, end: StochasticDepth) -> Hook:
-    """The hook of a module that takes something else by sample."""
-    module = block.get_submodule(side.module)
-    names = list(inspect.signature(module.forward).parameters)
-    if side.argument not in names:
-        raise ValueError(
-            f'{type(block).__name__}: {side.module!r} ({type(module).__name__}) has no argument '
-            f'{side.argument!r}, only {names}.'
-        )
-    rows = SideRows(end, side.argument, names.index(side.argument), side.ndim)
-    return Hook(module, 'register_forward_pre_hook', rows, with_kwargs=True)
 
 
 def _check_end(block: nn.Module, path: str, original: nn.Module | None) -> None:

@@ -53,6 +53,8 @@ class Branch:
             is set to 0 while ours is there, and counts as the rate that the block was built with.
         one_stream: the block can also be called with a list of streams, which it would put into one
             tensor without a dimension of samples: refused.
+        ndim: dimensions that the stream has with samples. With fewer it is one sample, whose tokens
+            would be dropped in place of samples: refused.
     """
 
     start: str | None
@@ -65,6 +67,7 @@ class Branch:
     back: str = ''
     own_rate: str = ''
     one_stream: bool = False
+    ndim: int = 0
 
     def __repr__(self) -> str:
         """As one would write it: what is left at its default is left out."""

@@ -5,6 +5,9 @@ or behind its last module where the block has no DropPath there. Everything betw
 rows only.
 """
 
+from inspect import unwrap
+from types import MethodType
+
 from torch import nn
 
 from .blocks.hugging_face import HUGGING_FACE
@@ -21,6 +24,7 @@ __all__ = [
     'Side',
     'branches_of',
     'class_name',
+    'has_other_forward',
     'has_shortcut',
     'is_registered',
     'is_sequence_first',
@@ -106,6 +110,19 @@ def is_registered(block: nn.Module) -> bool:
     """Whether the branches of ``block`` are somebody's registration, which nobody has proven."""
     name = class_name(owner_of_forward(type(block)))
     return name in BLOCKS and BLOCKS[name] is not _BUILT_IN.get(name)
+
+
+def has_other_forward(block: nn.Module) -> bool:
+    """Whether somebody has put a ``forward`` of their own in place of that of the library.
+
+    What only calls it under another name does not count (accelerate, torch.compile).
+    """
+    cls = owner_of_forward(type(block))
+    theirs = unwrap(vars(cls)['forward'])
+    if getattr(theirs, '__module__', cls.__module__) != cls.__module__:
+        return True
+    own = unwrap(vars(block).get('forward', theirs))
+    return isinstance(own, MethodType) and own.__self__ is block and own.__func__ is not theirs
 
 
 def has_shortcut(block: nn.Module, branch: Branch) -> bool:

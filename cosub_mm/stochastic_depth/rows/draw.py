@@ -72,7 +72,7 @@ def draw_rows(
       price of less than one row.
 
     Args:
-        batch: number of rows, at least 1.
+        batch: number of rows.
         rate: drop rate in [0, 1).
         device: where the indices are needed.
         scale_by_keep: divide the residual by the keep probability, which keeps its expectation.
@@ -104,7 +104,7 @@ def draw_rows_at_once(
     rows come from the generator there, and the coins, which the host must know, from the CPU's.
 
     Args:
-        batch: number of rows, at least 1.
+        batch: number of rows.
         rates: drop rate of each branch, in [0, 1).
         device: where the indices are needed.
         scale_by_keep: for each branch.
@@ -127,7 +127,8 @@ def draw_rows_at_once(
             drawn = iter(torch.rand(sum(tossed), dtype=torch.float32, device=_CPU).tolist())
             coins = [next(drawn) if toss else 1.0 for toss in tossed]
     kept = [whole + (coin < fraction) for (whole, fraction), coin in zip(counts, coins)]
-    sizes = [size for number in kept for size in (number or 1, batch - (number or 1))]
+    computed = [min(number or 1, batch) for number in kept]  # of an empty batch none
+    sizes = [size for number in computed for size in (number, batch - number)]
     # One operator cuts the orders into the rows of each branch and those that it drops; nobody
     # changes them, so that torch need not know that they share their memory.
     parts = torch.unsafe_split_with_sizes(orders.flatten(), sizes)[::2]

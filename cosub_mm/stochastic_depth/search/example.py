@@ -4,19 +4,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
-__all__ = ['example_inputs']
+__all__ = ['example_inputs', 'rows_in']
 
 _ROWS = 3
 
 
 def example_inputs(model: nn.Module, example_input: Any) -> tuple:
-    """Arguments to call ``model`` with: those of the user, or an image as large as it expects."""
+    """Arguments to call ``model`` with: those of the user, or an image as large as it expects.
+
+    There are three samples at least: of one no row can be spared, so that it proves nothing.
+    """
     if _is_shape(example_input):
-        return (_noise(model, tuple(example_input)),)
+        return _enough((_noise(model, tuple(example_input)),))
     if example_input is not None:
-        return example_input if isinstance(example_input, tuple) else (example_input,)
+        return _enough(example_input if isinstance(example_input, tuple) else (example_input,))
     shape, size = _says(model)
     children = list(model.children())
     while not (shape or size) and len(children) == 1:  # what only wraps another knows no size
@@ -28,6 +31,24 @@ def example_inputs(model: nn.Module, example_input: Any) -> tuple:
         shape = (shape[0] if shape else getattr(first, 'in_channels', 3), *sides)
     shape = shape or (getattr(first, 'in_channels', 3), 224, 224)
     return (_noise(model, (_ROWS, *shape)),)
+
+
+def rows_in(inputs: Any) -> int:
+    """Samples in what a model is called with: rows of the first tensor."""
+    return next((len(x) for x in tree_leaves(inputs) if isinstance(x, Tensor) and x.ndim), 0)
+
+
+def _enough(inputs: tuple) -> tuple:
+    rows = rows_in(inputs)
+    if not 0 < rows < _ROWS:
+        return inputs
+
+    def repeat(x: Any) -> Any:
+        if not isinstance(x, Tensor) or not x.ndim or len(x) != rows:
+            return x
+        return torch.cat([x] * _ROWS)[:_ROWS]
+
+    return tree_map(repeat, inputs)
 
 
 def _says(model: nn.Module) -> tuple[tuple[int, ...], Any]:

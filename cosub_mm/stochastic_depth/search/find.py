@@ -103,7 +103,11 @@ def find_branches(
     """
     devices = {p.device.index for p in model.parameters() if p.device.type == 'cuda'}
     # A search changes no seeded run, and proves gradients wherever it is called.
-    with torch.random.fork_rng(devices=sorted(devices)), torch.enable_grad():
+    with (
+        torch.random.fork_rng(devices=sorted(devices)),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+    ):
         return _find(model, places, example_inputs(model, example_input), must_find)
 
 

@@ -7,19 +7,23 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from cosub_mm.stochastic_depth.places.table import Branch, owner_of_forward
 from cosub_mm.stochastic_depth.step.hooks import Hook
 
 from .additions import watch_additions
-from .example import example_inputs
+from .example import example_inputs, rows_in
 from .own_rate import drops_by_itself, own_rate_of
 from .prove import as_double, disagreement, in_double
-from .residuals import locate, residuals_of, vanishes
+from .residuals import left_over, locate, residuals_of, vanishes
 from .structure import arguments_of, structure_of
 
 _NOTHING = 'nothing is added to its stream, or only to a projection of it'
+_ELSEWHERE = (
+    'the {} samples of the example are not in the first dimension of its stream, whose rows would '
+    'be dropped in their place'
+)
 
 __all__ = ['Proposals', 'lines_to_copy', 'propose']
 
@@ -30,10 +34,12 @@ class Proposals(NamedTuple):
     Attributes:
         found: blocks by name, with the branches that were proven.
         problems: blocks by name, and why their branches could not be proven.
+        left: what is added within blocks that were found and no branch covers, with a sentence.
     """
 
     found: dict[str, tuple[nn.Module, tuple[Branch, ...]]]
     problems: dict[str, tuple[nn.Module, str]]
+    left: dict[str, str]
 
 
 def propose(model: nn.Module, example_input: Any, taken: set[str]) -> Proposals:
@@ -58,7 +64,7 @@ def propose(model: nn.Module, example_input: Any, taken: set[str]) -> Proposals:
         finally:
             for module, mode in modes.items():
                 module.training = mode
-        return _prove_all(model, names, calls)
+        return _prove_all(model, names, calls, rows_in(inputs))
 
 
 def lines_to_copy(proposals: Proposals) -> str:
@@ -130,10 +136,10 @@ def _calls(model: nn.Module, names: list[str], inputs: tuple) -> dict[str, tuple
     return calls
 
 
-def _prove_all(model: nn.Module, names: list[str], calls: dict) -> Proposals:
+def _prove_all(model: nn.Module, names: list[str], calls: dict, rows: int) -> Proposals:
     verdicts: dict[Any, tuple[tuple[Branch, ...], str]] = {}
     known: dict[type, list[tuple[Branch, ...]]] = {}
-    result = Proposals({}, {})
+    result = Proposals({}, {}, {})
     # Those whose shortcut is projected follow the others of their class.
     for retry in (False, True):
         for name in names:
@@ -144,7 +150,10 @@ def _prove_all(model: nn.Module, names: list[str], calls: dict) -> Proposals:
             key = (structure_of(block), arguments_of(*calls[name]), retry)
             if key not in verdicts:
                 siblings = known.get(cls, []) if retry else []
-                verdicts[key] = _prove(block, *calls[name], siblings)
+                if _samples_are_elsewhere(*calls[name], rows):
+                    verdicts[key] = ((), _ELSEWHERE.format(rows))
+                else:
+                    verdicts[key] = _prove(block, *calls[name], siblings)
             branches, reason = verdicts[key]
             if branches:
                 result.found[name] = (block, branches)
@@ -153,7 +162,19 @@ def _prove_all(model: nn.Module, names: list[str], calls: dict) -> Proposals:
                     known[cls].append(branches)
             else:
                 result.problems[name] = (block, reason)
+    known_left: dict[Any, list[str]] = {}
+    for name, (block, branches) in result.found.items():
+        result.left.update(left_over(name, block, branches, *calls[name], known_left))
     return _with_shortcuts(result)
+
+
+def _samples_are_elsewhere(args: tuple, kwargs: dict, rows: int) -> bool:
+    """Whether the first dimension of the stream is not that of the samples, as in openai/CLIP."""
+    leaves = tree_leaves((args, kwargs))
+    x = next((x for x in leaves if isinstance(x, Tensor) and x.ndim > 1), None)
+    if x is None or not rows:
+        return False
+    return len(x) % rows > 0 or (x.ndim > 2 and len(x) != rows == x.shape[1])
 
 
 def _with_shortcuts(result: Proposals) -> Proposals:

@@ -23,7 +23,7 @@ def nothing_found(model: nn.Module, skipped: dict[str, str], example_input: Any)
     try:
         proposals = propose(model, example_input, set())
     except Exception as error:  # the model does not run on the example that was guessed
-        proposals = Proposals({}, {})
+        proposals = Proposals({}, {}, {})
         text += (
             f' It could not be searched for additions to its stream either: on the example, it '
             f'fails with {type(error).__name__}: {str(error)[:200]}. Give example_input=... what '

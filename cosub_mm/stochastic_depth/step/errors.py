@@ -12,6 +12,7 @@ __all__ = [
     'explain_failure',
     'fx',
     'many_streams',
+    'no_samples',
     'no_start',
     'not_ended',
     'other_rows',
@@ -124,6 +125,15 @@ def many_streams(place: Any, x: Any) -> RuntimeError:
         f'which it joins into one without a dimension of samples, so that no sample could be '
         f'dropped. Call the model once for each (each crop size), or leave it to the drop path '
         f'rate that it is built with.'
+    )
+
+
+def no_samples(place: Any, x: Tensor) -> RuntimeError:
+    """A block was given one sample without a dimension of samples."""
+    return RuntimeError(
+        f'{place.block or "The block"} ({place.block_type}) was given one sample without a '
+        f'dimension of samples, {tuple(x.shape)}: its tokens would be dropped in place of samples. '
+        f'Give it a batch of one, x[None].'
     )
 
 

@@ -1,5 +1,6 @@
 """What leads rows through a branch: its start, what it is given beside, its last module."""
 
+import copy
 from threading import get_ident
 from typing import Any
 
@@ -15,7 +16,7 @@ from . import errors
 from .module import StochasticDepth
 from .plan import Plan
 
-__all__ = ['Finish', 'Hook', 'Leave', 'SharedStart', 'SideRows', 'Start']
+__all__ = ['Finish', 'Hook', 'Leave', 'ModelHook', 'SharedStart', 'SideRows', 'Start']
 
 _is_compiling = torch.compiler.is_compiling
 
@@ -38,7 +39,7 @@ class Hook:
 
     def __getstate__(self) -> tuple[None, dict]:
         """Without the number: in a copy or another process somebody else may have it."""
-        return None, {**{name: getattr(self, name) for name in self.__slots__}, 'number': None}
+        return None, {**{name: getattr(self, name) for name in Hook.__slots__}, 'number': None}
 
     def switch(self, on: bool) -> None:
         """Be there, or not."""
@@ -63,6 +64,20 @@ class Hook:
             RemovableHandle.next_id = max(following, RemovableHandle.next_id)
         self.number = handle.id
         return handle
+
+
+class ModelHook(Hook):
+    """A hook of the model that one of its ends keeps: a copy of a block takes no model along."""
+
+    __slots__ = ()
+
+    def __deepcopy__(self, memo: dict) -> Hook:
+        """Of a block alone it is a hook of nothing."""
+        alone = id(self.module) not in memo
+        module = nn.Identity() if alone else memo[id(self.module)]
+        twin = ModelHook(module, self.register, copy.deepcopy(self.function, memo), **self.flags)
+        twin.handle = None if alone else copy.deepcopy(self.handle, memo)
+        return twin
 
 
 class Start:
@@ -238,8 +253,8 @@ class Finish:
     def __call__(self, module: nn.Module, args: tuple, output: Any) -> Any:
         """End the branch; of a tuple, as attention returns it, the first entry is the residual."""
         if isinstance(output, tuple):
-            return (self.end(output[0]), *output[1:])
-        return self.end(output)
+            return (self.end(output[0], behind=True), *output[1:])
+        return self.end(output, behind=True)
 
 
 class Leave:

@@ -34,6 +34,7 @@ class Place:
         original: what stood here, if anything did.
         own_rate: attribute of the block with a rate of its own, which is switched off, and that.
         find: which blocks that call has searched.
+        table: branches of the block that the table named then, or None.
     """
 
     block: str = ''
@@ -48,6 +49,7 @@ class Place:
     original: tuple[nn.Module | None, ...] = ()
     own_rate: tuple[str, float] | None = None
     find: str = 'drop_path'
+    table: tuple | None = None
 
 
 class StochasticDepth(nn.Module):
@@ -108,15 +110,20 @@ class StochasticDepth(nn.Module):
     @drop_prob.setter
     def drop_prob(self, rate: float) -> None:
         self.step.rate = rate
+        self.step.draws.rows.pop(self.step.number, None)  # drawn for the pass at the rate before
 
     @property
     def active(self) -> bool:
         """Whether a forward pass now would drop rows."""
         return self.live and self.step.rate > 0
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Residual of the computed rows -> residual of all rows, dropped ones 0."""
-        if not self.live:
+    def forward(self, x: Tensor, behind: bool = False) -> Tensor:
+        """Residual of the computed rows -> residual of all rows, dropped ones 0.
+
+        ``behind`` is said by the hook of the module behind which it stands. A block that calls all
+        its modules in turn, as nn.Sequential does, calls it once more, for nothing.
+        """
+        if not self.live or (self.last and not behind):
             return x
         step = self.step
         if not step.rate:

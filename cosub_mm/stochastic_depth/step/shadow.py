@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from . import errors
-from .hooks import Start
+from .hooks import SideRows, Start
 from .module import StochasticDepth
 
 __all__ = ['MethodStart', 'Shadow', 'Watch']
@@ -81,16 +81,21 @@ class MethodStart(Shadow):
         owner: the module.
         name: its method.
         start: the start.
+        sides: what the module is given by sample beside the stream.
     """
 
-    def __init__(self, owner: nn.Module, name: str, start: Start) -> None:
+    def __init__(
+        self, owner: nn.Module, name: str, start: Start, sides: list[SideRows] = ()
+    ) -> None:
         super().__init__(owner, name)
-        self.start = start
+        self.start, self.sides = start, sides
 
     def __call__(self, *args, **kwargs) -> Any:
         """Run the method on the kept rows."""
         if self.on:
             args = self.start(self.owner, args) or args
+            for side in self.sides:
+                args, kwargs = side(self.owner, args, kwargs) or (args, kwargs)
         return self.call(args, kwargs)
 
 

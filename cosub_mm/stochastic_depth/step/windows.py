@@ -45,17 +45,27 @@ class NoteBatch:
 
 
 class OneStream:
-    """Forward pre-hook of a block that could be given a list of streams."""
+    """Forward pre-hook of a block that could be given a list of streams, or one without samples.
 
-    __slots__ = ('end',)
+    Args:
+        end: of a branch of it.
+        ndim: dimensions of a stream with samples; 0 for any.
+    """
 
-    def __init__(self, end: Any) -> None:
-        self.end = end
+    __slots__ = ('end', 'ndim')
 
-    def __call__(self, module: Any, args: tuple) -> None:
-        """Refuse the list, whose samples the branch would not be able to tell apart."""
-        if self.end.active and args and not isinstance(args[0], Tensor):
-            raise errors.many_streams(self.end.place, args[0])
+    def __init__(self, end: Any, ndim: int) -> None:
+        self.end, self.ndim = end, ndim
+
+    def __call__(self, module: Any, args: tuple, kwargs: dict) -> None:
+        """Refuse what has no samples that the branch would be able to tell apart."""
+        x = next(iter((*args, *kwargs.values())), None)
+        if x is None or not self.end.active:
+            return
+        if not isinstance(x, Tensor):
+            raise errors.many_streams(self.end.place, x)
+        if x.ndim < self.ndim:
+            raise errors.no_samples(self.end.place, x)
 
 
 class Back:

@@ -12,7 +12,7 @@ _SIDES = (Side('self_attn', 'key_padding_mask', 2), Side('self_attn', 'attn_mask
 def _encoder_layer(block: nn.TransformerEncoderLayer) -> tuple[Branch, ...]:
     first, second = ('norm1', 'norm2') if block.norm_first else ('_sa_block', '_ff_block')
     return (
-        Branch(first, 'dropout1', after=True, sides=_SIDES),
+        Branch(first, 'dropout1', after=True, sides=_SIDES, ndim=3),
         Branch(second, 'dropout2', after=True),
     )
 
