@@ -199,20 +199,19 @@ class Halves(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.net = vit()
+        self.blocks = nn.ModuleList((Block(12, 3), Block(12, 3)))
 
     def forward(self, x):
-        x = self.net._pos_embed(self.net.patch_embed(x))
-        x = self.net.blocks[0](x)
+        x = self.blocks[0](x)
         with other_drop_rate(self, 0.5):
-            return self.net.blocks[1](x)
+            return self.blocks[1](x)
 
 
 def test_a_rate_that_changes_within_a_pass():
     model = Halves().train()
     apply_stochastic_depth(model, 0.25, implementation='subset')
     for _ in range(4):
-        model(IMAGES[:4])
+        model(torch.randn(4, 5, 12))
     assert realised_drop_rate(model) == (0.25 + 0.5) / 2
 
 
