@@ -40,9 +40,10 @@ class CosubTask(ClassificationTask):
         lam: weight of the label loss (.5 in the paper, Table 5).
         num_submodels: copies of each image, at least 2.
         teacher: ``'soft'`` or ``'hard'`` (Table 3).
-        implementation: see :func:`apply_stochastic_depth`; likewise the next two.
+        implementation: see :func:`apply_stochastic_depth`; likewise the next three.
         schedule: ``'uniform'`` or ``'linear'``.
         example_input: what the model is called with to search or prove its blocks.
+        find: ``'drop_path'``, or ``'all'``, which also finds blocks without a DropPath.
         **kwargs: device, dtype, verbose of ClassificationTask.
 
     Raises:
@@ -69,6 +70,7 @@ class CosubTask(ClassificationTask):
         implementation: str = 'auto',
         schedule: str = 'uniform',
         example_input: Any = None,
+        find: str = 'drop_path',
         **kwargs,
     ) -> None:
         if criterion is None and not criterion_kwargs:
@@ -86,7 +88,7 @@ class CosubTask(ClassificationTask):
                 'Give --drop-path to train.py, or drop_rate to CosubTask.'
             )
         apply_stochastic_depth(
-            unwrap_model(model), drop_rate, schedule, implementation, example_input
+            unwrap_model(model), drop_rate, schedule, implementation, example_input, find
         )
 
     def forward(self, input: Tensor, target: Tensor) -> dict[str, Tensor]:

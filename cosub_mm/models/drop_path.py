@@ -16,6 +16,7 @@ def drop_branches(
     implementation: str = 'auto',
     schedule: str = 'uniform',
     example_input: Any = None,
+    find: str = 'drop_path',
 ) -> None:
     """Let the branches of a backbone compute the kept rows only, at one rate or a linear schedule.
 
@@ -28,6 +29,7 @@ def drop_branches(
             stochastic depth that is already there was given.
         schedule: ``'uniform'`` (the paper) or ``'linear'``, from 0 to the rate over depth.
         example_input: see the same; in a config a shape such as ``(3, 3, 224, 224)``.
+        find: see the same.
 
     Raises:
         ValueError: as of ``apply_stochastic_depth``.
@@ -35,13 +37,15 @@ def drop_branches(
     if drop_path_rate is None and not max_drop_rate(backbone):
         return
     present = describe(backbone)
-    if present is not None:
+    if present is not None and find == 'drop_path':
         kept = drop_path_rate is None or present.settings[:2] == (drop_path_rate, schedule)
         if kept and implementation in ('auto', present.settings[2]):
             return
     with warnings.catch_warnings():  # a config's rate of 0 is meant
         warnings.filterwarnings('ignore', 'Stochastic depth was applied .* with a rate of 0')
-        apply_stochastic_depth(backbone, drop_path_rate, schedule, implementation, example_input)
+        apply_stochastic_depth(
+            backbone, drop_path_rate, schedule, implementation, example_input, find
+        )
 
 
 def require_drop_rate(backbone: nn.Module, drop_path_rate: float | None, owner: str) -> None:

@@ -103,6 +103,28 @@ def _scope():
     init_default_scope('mmpretrain')
 
 
+class Bare(nn.Module):
+    """A block without a DropPath."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(6, 6, 1)
+
+    def forward(self, x):
+        return x + self.conv(x)
+
+
+@pytest.mark.parametrize('door', DOORS)
+def test_every_door_finds_blocks_without_a_drop_path(door, monkeypatch):
+    known = 3  # blocks of the table, of timm's ViT
+    if door != 'CosubTIMMBackbone':
+        monkeypatch.setitem(globals(), 'Unknown', Bare)
+        known = 0
+    model = DOORS[door](**EXAMPLE, find='all')
+    found = [branch for branch in describe(model).blocks if branch.found]
+    assert len(found) == (0 if known else 3) and len(describe(model).blocks) == (2 * known or 3)
+
+
 @pytest.mark.parametrize('door', DOORS)
 def test_every_door_takes_the_same_arguments(door):
     model = DOORS[door](**EXAMPLE)
@@ -121,5 +143,6 @@ def test_every_door_takes_the_same_arguments(door):
 def test_the_task_of_timm_takes_them_too():
     task = pytest.importorskip('cosub_mm.timm')
     model = timm.create_model('vit_tiny_patch16_224', depth=3, embed_dim=24, img_size=32)
-    task.CosubTask(model, drop_rate=0.4, **dict(EXAMPLE, example_input=(3, 3, 32, 32)))
+    options = dict(EXAMPLE, example_input=(3, 3, 32, 32), find='all')
+    task.CosubTask(model, drop_rate=0.4, **options)
     assert describe(model).settings == (0.4, 'linear', 'subset')

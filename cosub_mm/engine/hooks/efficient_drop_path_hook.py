@@ -56,6 +56,8 @@ class EfficientDropPathHook(Hook):
         interval: iterations between two values of ``drop_rate``.
         example_input: what the part is called with to search or prove its blocks; in a config its
             shape, e.g. ``(3, 3, 224, 224)``.
+        find: ``'drop_path'``, or ``'all'``, which also finds blocks without a DropPath; see
+            :func:`cosub_mm.stochastic_depth.apply_stochastic_depth`.
 
     Raises:
         ValueError: bad arguments, here or of :func:`apply_stochastic_depth`; a rate over time that
@@ -81,6 +83,7 @@ class EfficientDropPathHook(Hook):
         example_input: Any = None,
         over_time: str | None = None,
         until: int = 0,
+        find: str = 'drop_path',
     ) -> None:
         if warmup < 0 or interval < 1:
             raise ValueError(
@@ -89,6 +92,7 @@ class EfficientDropPathHook(Hook):
         _check_over_time(over_time, until, warmup)
         self.settings = (drop_rate, schedule, implementation)
         self.example_input = example_input
+        self.find = find
         self.module = module
         self.warmup = warmup
         self.over_time = over_time
@@ -101,8 +105,9 @@ class EfficientDropPathHook(Hook):
         target = self._target(runner)
         present = describe(target)
         drop_rate = self.settings[0]
-        if present is None or (drop_rate is not None and present.settings != self.settings):
-            present = apply_stochastic_depth(target, *self.settings, self.example_input)
+        other = drop_rate is not None and present is not None and present.settings != self.settings
+        if present is None or other or self.find != 'drop_path':
+            present = apply_stochastic_depth(target, *self.settings, self.example_input, self.find)
         if not getattr(runner, 'train_dataloader', None):
             return
         if _is_compiled(target):  # by code of the user's; the Runner compiles later, and checks

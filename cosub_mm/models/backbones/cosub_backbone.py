@@ -27,6 +27,8 @@ class CosubBackbone:
             :func:`~cosub_mm.stochastic_depth.apply_stochastic_depth`.
         example_input: what the backbone is called with to search or prove its blocks; in a config
             its shape, e.g. ``(3, 3, 224, 224)``.
+        find: ``'drop_path'``, or ``'all'``, which also finds blocks without a DropPath; see
+            :func:`cosub_mm.stochastic_depth.apply_stochastic_depth`.
 
     Raises:
         ValueError: ``backbone`` is no config, or stochastic depth cannot be applied to it.
@@ -47,6 +49,7 @@ class CosubBackbone:
         schedule: str = 'uniform',
         implementation: str = 'auto',
         example_input: Any = None,
+        find: str = 'drop_path',
     ) -> nn.Module:
         """Return the inner backbone."""
         if not isinstance(backbone, dict) or 'type' not in backbone:
@@ -55,6 +58,7 @@ class CosubBackbone:
             )
         model = MODELS.build(backbone)
         present = describe(model)
-        if present is None or present.settings != (drop_path_rate, schedule, implementation):
-            apply_stochastic_depth(model, drop_path_rate, schedule, implementation, example_input)
+        asked = (drop_path_rate, schedule, implementation)
+        if present is None or present.settings != asked or find != 'drop_path':
+            apply_stochastic_depth(model, *asked, example_input, find)
         return model

@@ -49,6 +49,8 @@ class CosubTIMMBackbone(BaseModule):
             :func:`~cosub_mm.stochastic_depth.apply_stochastic_depth`.
         example_input: what the timm model is called with to search or prove its blocks; in a
             config its shape, e.g. ``(3, 3, 224, 224)``.
+        find: ``'drop_path'``, or ``'all'``, which also finds blocks without a DropPath; see
+            :func:`cosub_mm.stochastic_depth.apply_stochastic_depth`.
         pretrained: load timm's weights, from its cache or the hub.
         checkpoint_path: local weights in timm's layout; a classifier in them is left out.
         pretrained_grid: (rows, columns) of patches that weights to load were trained with,
@@ -76,6 +78,7 @@ class CosubTIMMBackbone(BaseModule):
         schedule: str = 'uniform',
         implementation: str = 'auto',
         example_input: Any = None,
+        find: str = 'drop_path',
         **kwargs,
     ) -> None:
         super().__init__(init_cfg)
@@ -109,7 +112,9 @@ class CosubTIMMBackbone(BaseModule):
             self._keep_feature_layers(out_indices)
         if drop_path_rate:
             # To all of it: timm's model itself is not called, only methods of it.
-            apply_stochastic_depth(self, drop_path_rate, schedule, implementation, example_input)
+            apply_stochastic_depth(
+                self, drop_path_rate, schedule, implementation, example_input, find
+            )
         self.register_load_state_dict_pre_hook(resize_loaded_embedding)
         self.register_state_dict_post_hook(note_grid)
         self._depths: tuple[dict[str, int], int] | None = None

@@ -115,7 +115,7 @@ class MaskSubClassifier(RecipeClassifier):
                 f'ratio={self.ratio}, which must exceed the drop rate of the main pass, {rate:g}.'
             )
         if describe(self.backbone) is None:  # a main pass that drops nothing
-            names = ('implementation', 'example_input')
+            names = ('implementation', 'example_input', 'find')
             drop_branches(self.backbone, 0.0, **{k: settings[k] for k in names if k in settings})
 
     def _refuse_checkpoints(self) -> None:

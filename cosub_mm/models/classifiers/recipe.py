@@ -34,6 +34,8 @@ class RecipeClassifier(ImageClassifier):
         schedule: ``'uniform'`` (the paper) or ``'linear'``, from 0 to the rate over depth.
         example_input: what the backbone is called with to search or prove its blocks; in a config
             its shape, e.g. ``(3, 3, 224, 224)``.
+        find: ``'drop_path'``, or ``'all'``, which also finds blocks without a DropPath; see
+            :func:`cosub_mm.stochastic_depth.apply_stochastic_depth`.
         bce_target_threshold: with BCE, a class whose (mixed) target exceeds it is a positive: 0 in
             DeiT III, .2 in timm's runs of ResNet strikes back. None keeps the mixed targets.
         label_smoothing: smoothing of the targets, in [0, 1).
@@ -55,6 +57,7 @@ class RecipeClassifier(ImageClassifier):
         implementation: str = 'auto',
         schedule: str = 'uniform',
         example_input: Any = None,
+        find: str = 'drop_path',
         bce_target_threshold: float | None = 0.0,
         label_smoothing: float = 0.0,
         needs_drop_rate: bool = False,
@@ -71,7 +74,7 @@ class RecipeClassifier(ImageClassifier):
         self.head_loss = read_head_loss(self, loss, label_smoothing)
         if needs_drop_rate:
             require_drop_rate(self.backbone, drop_path_rate, type(self).__name__)
-        drop_branches(self.backbone, drop_path_rate, implementation, schedule, example_input)
+        drop_branches(self.backbone, drop_path_rate, implementation, schedule, example_input, find)
 
     def scores(self, inputs: Tensor) -> Tensor:
         """One score a class, (batch, classes), of images (batch, channels, height, width)."""

@@ -48,6 +48,8 @@ class CosubSegmentor(WaitFreeHeads, EncoderDecoder):
         schedule: ``'uniform'`` (the paper) or ``'linear'``, from 0 to the rate over depth.
         example_input: what the backbone is called with to search or prove its blocks; in a config
             its shape, e.g. ``(3, 3, 224, 224)``.
+        find: ``'drop_path'``, or ``'all'``, which also finds blocks without a DropPath; see
+            :func:`cosub_mm.stochastic_depth.apply_stochastic_depth`.
         **kwargs: neck, auxiliary_head, train_cfg, test_cfg, ... of EncoderDecoder.
 
     Raises:
@@ -77,6 +79,7 @@ class CosubSegmentor(WaitFreeHeads, EncoderDecoder):
         implementation: str = 'auto',
         schedule: str = 'uniform',
         example_input: Any = None,
+        find: str = 'drop_path',
         **kwargs,
     ) -> None:
         check_lam(lam)
@@ -87,7 +90,7 @@ class CosubSegmentor(WaitFreeHeads, EncoderDecoder):
         self.lam = lam
         self._check_head_loss()
         require_drop_rate(self.backbone, drop_path_rate, 'CosubSegmentor')
-        drop_branches(self.backbone, drop_path_rate, implementation, schedule, example_input)
+        drop_branches(self.backbone, drop_path_rate, implementation, schedule, example_input, find)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Losses of one training step.

@@ -30,6 +30,8 @@ class SupervisedSegmentor(WaitFreeHeads, EncoderDecoder):
         schedule: ``'uniform'`` (the paper) or ``'linear'``, from 0 to the rate over depth.
         example_input: what the backbone is called with to search or prove its blocks; in a config
             its shape, e.g. ``(3, 3, 224, 224)``.
+        find: ``'drop_path'``, or ``'all'``, which also finds blocks without a DropPath; see
+            :func:`cosub_mm.stochastic_depth.apply_stochastic_depth`.
         **kwargs: neck, heads, train_cfg, test_cfg, ... of EncoderDecoder.
 
     Raises:
@@ -44,7 +46,8 @@ class SupervisedSegmentor(WaitFreeHeads, EncoderDecoder):
         implementation: str = 'auto',
         schedule: str = 'uniform',
         example_input: Any = None,
+        find: str = 'drop_path',
         **kwargs,
     ) -> None:
         super().__init__(backbone, *args, **kwargs)
-        drop_branches(self.backbone, drop_path_rate, implementation, schedule, example_input)
+        drop_branches(self.backbone, drop_path_rate, implementation, schedule, example_input, find)
