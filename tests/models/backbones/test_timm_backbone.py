@@ -167,3 +167,12 @@ def test_what_it_is_told_of_stochastic_depth_arrives():
     assert report.settings == (0.5, 'linear', 'mask')
     assert [branch.rate for branch in report.blocks] == [0, 0, 0.5, 0.5]
     assert {branch.implementation for branch in report.blocks} == {'mask'}
+
+
+def test_blocks_without_a_drop_path_are_found():
+    """GhostNet's blocks add to their stream and have no DropPath."""
+    config = dict(model_name='ghostnet_050', drop_path_rate=0.5, example_input=(3, 3, 64, 64))
+    with pytest.raises(ValueError, match='has no DropPath'):
+        _build(config)
+    report = describe(_build(config, find='all'))
+    assert len(report.blocks) == 16 and {branch.rate for branch in report.blocks} == {0.5}
