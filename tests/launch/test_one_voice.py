@@ -44,9 +44,12 @@ def main(argv):
     if rank == 1:
         if case == 'torn by an error':
             raise UserError('no such class')
-        if case == 'killed':
+        if case.startswith('killed'):
             os.kill(os.getpid(), signal.SIGKILL)
         raise ZeroDivisionError(case)
+    if case == 'killed beside an abort':  # gloo's, before Python hears of the loss
+        time.sleep(.02)
+        os.abort()
     dist.all_reduce(torch.ones(1))
 
 def tear(rank):
@@ -111,9 +114,10 @@ def test_who_speaks_is_let_finish(launch):
     assert launch('--nproc-per-node=2', '--standalone', case='slow') == (2, 'error: a long story\n')
 
 
-def test_a_process_that_is_killed_is_named(launch):
+@pytest.mark.parametrize('case', ['killed', 'killed beside an abort'])
+def test_a_process_that_is_killed_is_named(launch, case):
     start = time.monotonic()
-    code, error = launch('--nproc-per-node=2', '--standalone', case='killed')
+    code, error = launch('--nproc-per-node=2', '--standalone', case=case)
     assert code == 1 and time.monotonic() - start < 60
     (line,) = error.splitlines()
     assert line.startswith('error: process 1 was killed by SIGKILL, as the kernel does when memory')
